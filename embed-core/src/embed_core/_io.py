@@ -1,0 +1,208 @@
+"""The only operations that have a colour: call, map and sleep.
+
+The engine is written once, as `async def`, and reaches the outside through an `IO`. An asyncio caller awaits it;
+a sync caller drives the same coroutine with `drive`, which needs no event loop and so works inside a running one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+X = TypeVar("X")
+
+_IDLE_SECONDS = 10.0
+
+
+class IO(Protocol):
+    """How a coroutine of the engine touches the world."""
+
+    async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
+        """Run the twin that fits the caller; without an async twin the sync one never blocks an event loop."""
+        ...
+
+    async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
+        """Run `fn` over `items`, at most `workers` at a time, until all are done or one raises."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, without holding up anybody else."""
+        ...
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, in the caller's thread and context."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    msg = "a middleware awaited something other than its `io` in a sync call; use `io.call`, `io.map` or `io.sleep`"
+    raise RuntimeError(msg)
+
+
+class Blocking:
+    """Everything one after the other, in the caller's thread."""
+
+    async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
+        return sync()
+
+    async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
+        for item in items:
+            await fn(item)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  this is the blocking runner
+
+
+class Threaded(Blocking):
+    """Batches side by side in threads, for a sync caller of an integration that mostly waits."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+
+    async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
+        iterator, turn, done = iter(items), threading.Lock(), queue.SimpleQueue[BaseException | None]()
+
+        def work() -> None:
+            while not self._stopped.is_set():
+                with turn:
+                    try:
+                        item = next(iterator)
+                    except StopIteration:
+                        return
+                drive(fn(item))
+
+        def run(context: contextvars.Context) -> None:
+            try:
+                context.run(work)
+            except BaseException as error:  # noqa: BLE001  handed to the waiting caller
+                done.put(error)
+            else:
+                done.put(None)
+
+        for _ in range(workers):
+            context = contextvars.copy_context()
+            DAEMONS.submit(lambda context=context: run(context))  # type: ignore[misc]  mypy cannot type a default
+        try:
+            for _ in range(workers):
+                if (error := done.get()) is not None:
+                    raise error
+        except BaseException:
+            self._stopped.set()
+            raise
+
+    async def sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise InterruptedError("another batch of the same call ended it")
+
+
+class Asyncio:
+    """Batches side by side in tasks of the running event loop."""
+
+    async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
+        if async_ is not None:
+            return await async_()
+        return await in_thread(sync)
+
+    async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
+        iterator = iter(items)
+
+        async def work() -> None:
+            for item in iterator:
+                await fn(item)
+
+        if workers == 1:
+            return await work()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(work())
+        return None
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def in_thread(fn: Callable[[], T]) -> T:
+    """Run `fn` in a daemon thread with the caller's context; cancelling stops the wait, not the thread.
+
+    Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  a result is there when an error is not
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = context.run(fn)
+        except StopIteration as stop:
+            error = RuntimeError("a hook raised StopIteration")
+            error.__cause__ = stop
+        except BaseException as raised:  # noqa: BLE001  handed to the waiting caller
+            error = raised  # type: ignore[assignment]  any exception travels
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:  # the loop is closed: nobody waits for this any more
+            return
+
+    DAEMONS.submit(work)
+    return await future
+
+
+class _Daemons:
+    """Daemon threads, made on demand and kept a while: a hung provider call never holds up interpreter exit."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every thread; a forked child has none of them."""
+        self._lock = threading.Lock()
+        self._queue: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._idle = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run `work`, which must not raise, in an idle thread or a new one."""
+        with self._lock:
+            self._queue.put(work)
+            if self._idle:
+                self._idle -= 1
+                return
+        threading.Thread(target=self._run, name="embed-core-worker", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self._queue.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._idle -= 1
+                        return
+                continue
+            work()
+            del work
+            with self._lock:
+                self._idle += 1
+
+
+DAEMONS = _Daemons()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=DAEMONS.reset)

@@ -1,0 +1,120 @@
+"""Models for unit tests: no weights, no network, the same vectors on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from embed_core._base import BaseEmbedding
+from embed_core._multimodal import MultiModalEmbedding
+from embed_core._types import Kind, Vectors
+
+_REMEMBERED_CALLS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class MockCall:
+    """One provider call that a mock has answered."""
+
+    kind: Kind
+    inputs: tuple[Any, ...]
+
+
+class MockEmbedding(BaseEmbedding):
+    """Gives every text a unit vector made from its hash, and counts what it is asked.
+
+    The same text gets the same vector as query and as document; different texts get different ones (from two
+    dimensions on: one dimension has only two unit vectors).
+    """
+
+    provider: ClassVar[str | None] = "mock"
+    normalizes: ClassVar[bool] = True
+
+    model_name: str = "mock"
+    embed_dim: int = Field(default=8, ge=1)
+
+    _calls: deque[MockCall] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED_CALLS))
+    _counts: list[int] = PrivateAttr(default_factory=lambda: [0, 0])
+
+    @property
+    def calls(self) -> list[MockCall]:
+        """The last thousand provider calls, oldest first."""
+        return list(self._calls)
+
+    @property
+    def call_count(self) -> int:
+        """How many provider calls there were."""
+        return self._counts[0]
+
+    @property
+    def input_count(self) -> int:
+        """How many inputs those calls had together; cached ones are never sent and not counted."""
+        return self._counts[1]
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        self._calls.clear()
+        self._counts[:] = [0, 0]
+
+    def _answer(self, kind: Kind, inputs: Sequence[Any], contents: Sequence[bytes]) -> Vectors:
+        self._calls.append(MockCall(kind, tuple(inputs)))
+        self._counts[0] += 1
+        self._counts[1] += len(inputs)
+        return np.stack([hashed_unit_vector(content, self.embed_dim) for content in contents])
+
+    def _get_query_embedding(self, query: str) -> Vectors:
+        return self._get_query_embeddings([query])[0]
+
+    def _get_text_embedding(self, text: str) -> Vectors:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_query_embeddings(self, queries: list[str]) -> Vectors:
+        return self._answer("query", queries, [query.encode() for query in queries])
+
+    def _get_text_embeddings(self, texts: list[str]) -> Vectors:
+        return self._answer("text", texts, [text.encode() for text in texts])
+
+    async def _aget_query_embeddings(self, queries: list[str]) -> Vectors:
+        return self._get_query_embeddings(queries)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> Vectors:
+        return self._get_text_embeddings(texts)
+
+    def _declared_dimension(self) -> int:
+        return self.embed_dim
+
+
+class MockMultiModalEmbedding(MockEmbedding, MultiModalEmbedding):
+    """A `MockEmbedding` that takes images too; equal bytes give equal vectors."""
+
+    provider: ClassVar[str | None] = "mock-multimodal"
+
+    def _get_image_embedding(self, image: BytesIO) -> Vectors:
+        return self._get_image_embeddings([image])[0]
+
+    def _get_image_embeddings(self, images: list[BytesIO]) -> Vectors:
+        return self._answer("image", images, [b"\0image\0" + image.getvalue() for image in images])
+
+    async def _aget_image_embeddings(self, images: list[BytesIO]) -> Vectors:
+        return self._get_image_embeddings(images)
+
+
+def hashed_unit_vector(content: bytes, dimension: int) -> Vectors:
+    """Return a float32 unit vector of shape (dimension,) that depends on the content's SHAKE-256 hash alone.
+
+    The sum of squares is an integer, and square root and division are exactly rounded in IEEE 754, so every machine
+    gives the same bits.
+    """
+    numbers = np.frombuffer(hashlib.shake_256(content).digest(2 * dimension), dtype="<i2").astype(np.int64)
+    squares = int(numbers @ numbers)
+    if not squares:
+        numbers, squares = np.eye(1, dimension, dtype=np.int64)[0], 1
+    unit: Vectors = (numbers / np.sqrt(np.float64(squares))).astype(np.float32)
+    return unit

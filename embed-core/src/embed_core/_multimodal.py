@@ -1,0 +1,63 @@
+"""Models that put images and texts into one space."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+from embed_core._base import BaseEmbedding
+from embed_core._hooks import default_hook
+from embed_core._io import Asyncio, Blocking, drive, in_thread
+from embed_core._types import Answer, Answers, Embedding, Vectors
+
+
+class MultiModalEmbedding(BaseEmbedding):
+    """A model that turns images as well as texts into vectors of one space.
+
+    An image is a path, bytes, a file object, a PIL image, a numpy array or a `data:` URI. Hooks receive each as a
+    `BytesIO` that `PIL.Image.open` understands.
+    """
+
+    @abstractmethod
+    def _get_image_embedding(self, image: BytesIO) -> Answer:
+        """Embed one image; return a vector of shape (dimension,)."""
+
+    @default_hook
+    def _get_image_embeddings(self, images: list[BytesIO]) -> Answers:
+        return [self._get_image_embedding(image) for image in images]
+
+    @default_hook
+    async def _aget_image_embedding(self, image: BytesIO) -> Answer:
+        return await in_thread(lambda: self._get_image_embedding(image))
+
+    @default_hook
+    async def _aget_image_embeddings(self, images: list[BytesIO]) -> Answers:
+        return await self._abatch("image", images)
+
+    def get_image_embedding(self, image: Any) -> Embedding:
+        """Embed an image; return its vector as a list of `dimension` floats."""
+        return self._one(drive(self._embed(Blocking(), "image", [image])))
+
+    async def aget_image_embedding(self, image: Any) -> Embedding:
+        """Embed an image; see `get_image_embedding`."""
+        return self._one(await self._embed(Asyncio(), "image", [image]))
+
+    def get_image_embedding_batch(self, images: Iterable[Any], *, show_progress: bool = False) -> list[Embedding]:
+        """Embed images; return one list of floats for each, in input order."""
+        return self.embed_images(images, show_progress=show_progress).tolist()
+
+    async def aget_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False
+    ) -> list[Embedding]:
+        """Embed images; see `get_image_embedding_batch`."""
+        return (await self.aembed_images(images, show_progress=show_progress)).tolist()
+
+    def embed_images(self, images: Iterable[Any], *, show_progress: bool = False) -> Vectors:
+        """Embed images; return a float32 array of shape (n, dimension), rows in input order."""
+        return drive(self._embed(self._io(), "image", images, show_progress=show_progress))
+
+    async def aembed_images(self, images: Iterable[Any], *, show_progress: bool = False) -> Vectors:
+        """Embed images; see `embed_images`."""
+        return await self._embed(Asyncio(), "image", images, show_progress=show_progress)

@@ -1,0 +1,57 @@
+"""How alike two vectors are, accumulated in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from embed_core.errors import InvalidInputError
+
+Embedding: TypeAlias = list[float]
+
+
+class SimilarityMode(StrEnum):
+    """The ways to compare two vectors; more is more alike in every one."""
+
+    DEFAULT = "cosine"
+    DOT_PRODUCT = "dot_product"
+    EUCLIDEAN = "euclidean"
+    """The negated Euclidean distance."""
+
+
+def similarity(embedding1: ArrayLike, embedding2: ArrayLike, mode: SimilarityMode = SimilarityMode.DEFAULT) -> float:
+    """Compare two vectors of shape (dimension,).
+
+    The cosine with a zero vector, which has no direction, is 0.
+
+    Raises:
+        InvalidInputError: the two are not vectors of one dimension.
+    """
+    a, b = np.asarray(embedding1, dtype=np.float64), np.asarray(embedding2, dtype=np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        msg = f"cannot compare arrays of shape {a.shape} and {b.shape}; both must be vectors of one dimension"
+        raise InvalidInputError(msg)
+    if mode == SimilarityMode.EUCLIDEAN:
+        return -float(np.linalg.norm(a - b))
+    product = float(a @ b)
+    if mode == SimilarityMode.DOT_PRODUCT:
+        return product
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return max(-1.0, min(1.0, product / norms)) if norms else 0.0
+
+
+def mean_agg(embeddings: Sequence[Sequence[float]]) -> Embedding:
+    """Return the mean of several vectors, accumulated in float64.
+
+    Raises:
+        InvalidInputError: there are none.
+    """
+    if not len(embeddings):
+        msg = "there are no embeddings to average; pass at least one"
+        raise InvalidInputError(msg)
+    mean: Embedding = np.asarray(embeddings, dtype=np.float64).mean(axis=0).tolist()
+    return mean

@@ -1,0 +1,45 @@
+"""Spaces: what decides which vector an input gets, and the keys made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from embed_core._types import Kind
+
+_KEY_BYTES = 24
+
+
+def fingerprint(space: Mapping[str, Any]) -> str:
+    """Return a stable hash of a space: 32 hexadecimal digits, the same on every machine.
+
+    Equal fingerprints mean vectors may be compared, different ones mean they may not.
+
+    Raises:
+        TypeError: the space holds something that JSON does not know.
+    """
+    canonical = json.dumps(space, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def keys(space_fingerprint: str, kind: Kind, inputs: Sequence[Any]) -> list[bytes]:
+    """Return the cache key of each input: 24 bytes over fingerprint, kind and the exact content.
+
+    The fingerprint has a fixed length and kinds hold no NUL, so no two triples run into the same bytes.
+    """
+    start = hashlib.blake2b(f"{space_fingerprint}{kind}\0".encode(), digest_size=_KEY_BYTES)
+
+    def key(content: bytes) -> bytes:
+        digest = start.copy()
+        digest.update(content)
+        return digest.digest()
+
+    content_of: Callable[[Any], bytes] = _image_content if kind == "image" else str.encode
+    return [key(content_of(one)) for one in inputs]
+
+
+def _image_content(image: Any) -> bytes:
+    digest: bytes = image.digest
+    return digest

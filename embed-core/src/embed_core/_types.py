@@ -1,0 +1,112 @@
+"""The words that every room of the house speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind: TypeAlias = Literal["query", "text", "image"]
+"""What an input is: a search query, a document or passage, or an image."""
+
+Embedding: TypeAlias = list[float]
+"""One vector, as the LlamaIndex-style methods return it."""
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""One embedding per row: a C-contiguous float32 array of shape (n, dimension)."""
+
+LongText: TypeAlias = Literal["truncate", "error", "mean"]
+"""What happens to a text longer than the model takes."""
+
+
+class _Operational:
+    def __repr__(self) -> str:
+        return "OPERATIONAL"
+
+
+OPERATIONAL: Final = _Operational()
+"""Marks a field that decides how vectors are fetched, not which: `timeout: Annotated[float, OPERATIONAL] = 60.0`.
+
+Every field without it is part of the space, so a forgotten mark costs cache misses, never a wrong vector.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderResponse:
+    """What a hook may return instead of bare vectors, when it knows more.
+
+    Attributes:
+        vectors: one per input, as nested lists or an array of shape (n, dimension).
+        indices: the position, within the batch, of the input that each vector belongs to; None means input order.
+        usage: the provider's own account, for example `{"tokens": 12}`.
+        truncated: how many inputs of the batch were cut to the model's length.
+    """
+
+    vectors: Any
+    indices: Sequence[int] | None = None
+    usage: Mapping[str, int] | None = None
+    truncated: int = 0
+
+
+Answer: TypeAlias = Sequence[float] | NDArray[Any]
+"""What a hook may return for one input."""
+
+Answers: TypeAlias = Sequence[Sequence[float]] | Sequence[NDArray[Any]] | NDArray[Any] | ProviderResponse
+"""What a hook may return for a batch."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What one provider call tells beside its vectors; filled in on the way back."""
+
+    attempts: int = 0
+    usage: Mapping[str, int] | None = None
+    truncated: int = 0
+
+
+class Progress:
+    """Counts inputs that are done; this one shows nothing."""
+
+    def advance(self, count: int) -> None:
+        """Count `count` more inputs as done."""
+
+    def extend(self, count: int) -> None:
+        """Expect `count` inputs more than were announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A list of inputs of one kind on its way to the provider.
+
+    Attributes:
+        indices: the position of each input in what the caller passed, for messages.
+        cut: those positions whose input was shortened to the model's length on the way.
+    """
+
+    kind: Kind
+    inputs: Sequence[Any]
+    indices: Sequence[int]
+    cut: frozenset[int] = frozenset()
+    progress: Progress = field(default_factory=Progress)
+    report: Report = field(default_factory=Report)
+
+    def pick(self, rows: Sequence[int]) -> Request:
+        """Return the request for some rows of this one."""
+        inputs, indices = self.inputs, self.indices
+        return replace(
+            self, inputs=[inputs[row] for row in rows], indices=[indices[row] for row in rows], report=Report()
+        )
+
+
+Next: TypeAlias = Callable[[Request], Awaitable[Vectors]]
+
+
+class Middleware(Protocol):
+    """One concern between the caller and the provider: look at the request, pass it on, look at the vectors."""
+
+    async def __call__(self, request: Request, next: Next, io: Any, /) -> Vectors:
+        """Return one vector per input of the request; `io` does what blocks, waits or runs side by side."""
+        ...

@@ -1,0 +1,64 @@
+"""A store in memory, with room for so many entries."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from embed_core.errors import ConfigurationError
+from embed_core.kvstore._interface import KVStore
+
+
+class MemoryKVStore(KVStore):
+    """Keeps the entries used last; the least recently used one makes room. A pickle of it is empty."""
+
+    def __init__(self, max_entries: int = 100_000) -> None:
+        """Make an empty store.
+
+        Raises:
+            ConfigurationError: `max_entries` is not positive.
+        """
+        if max_entries < 1:
+            msg = f"`max_entries` is {max_entries}; it must be at least 1"
+            raise ConfigurationError(msg)
+        self.max_entries = max_entries
+        self._entries: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        entries, found = self._entries, {}
+        with self._lock:
+            for key in keys:
+                if key in entries:
+                    entries.move_to_end(key)
+                    found[key] = entries[key]
+        return found
+
+    def put_many(self, items: Mapping[bytes, bytes]) -> None:
+        entries = self._entries
+        with self._lock:
+            for key, value in items.items():
+                entries[key] = value
+                entries.move_to_end(key)
+            while len(entries) > self.max_entries:
+                entries.popitem(last=False)
+
+    def delete_many(self, keys: Sequence[bytes]) -> None:
+        with self._lock:
+            for key in keys:
+                self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def size_in_bytes(self) -> int:
+        with self._lock:
+            return sum(len(key) + len(value) for key, value in self._entries.items())
+
+    def __reduce__(self) -> tuple[type[MemoryKVStore], tuple[int]]:
+        return type(self), (self.max_entries,)

@@ -1,0 +1,136 @@
+"""The one place that trusts nobody: count, order, dimension and finiteness of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from embed_core._io import IO
+from embed_core._types import Next, ProviderResponse, Request, Vectors
+from embed_core.errors import (
+    AuthenticationError,
+    EmbeddingIntegrityError,
+    EmbedError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitError,
+)
+
+_SHOWN = 10
+
+
+class Dimension:
+    """The length of this model's vectors: declared, or learned from its first answer."""
+
+    def __init__(self, declared: int | None = None) -> None:
+        self._agreed: dict[str, int] = {} if declared is None else {"dimension": declared}
+
+    @property
+    def known(self) -> int | None:
+        """The dimension, once it is declared or learned."""
+        return self._agreed.get("dimension")
+
+    def agree(self, dimension: int) -> int:
+        """Return the known dimension, or make this one the known one; atomic, so threads need no lock."""
+        return self._agreed.setdefault("dimension", dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Turns whatever a hook returns or raises into float32 rows in input order, or into a named error."""
+
+    model: str
+    dimension: Dimension = field(default_factory=Dimension)
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        try:
+            answer: Any = await next(request)
+        except EmbedError:
+            raise
+        except Exception as error:
+            raise translate(error, self.model, request.indices) from error
+        if isinstance(answer, ProviderResponse):
+            request.report.usage, request.report.truncated = answer.usage, answer.truncated
+            return self._rows(request, answer.vectors, answer.indices)
+        return self._rows(request, answer, None)
+
+    def _rows(self, request: Request, answer: Any, indices: Sequence[int] | None) -> Vectors:
+        expected = len(request.inputs)
+        vectors = self._as_array(request, answer)
+        if len(vectors) != expected:
+            raise self._error(request, f"answered {len(vectors)} vectors for {expected} inputs", range(expected))
+        if indices is not None:
+            vectors = self._in_order(request, vectors, indices)
+        finite = np.isfinite(vectors)
+        if not finite.all():
+            raise self._error(request, "answered a value that is not finite", np.flatnonzero(~finite.all(axis=1)))
+        dimension = vectors.shape[1]
+        if dimension != (known := self.dimension.agree(dimension)):
+            what = f"answered vectors of dimension {dimension} where {known} was expected"
+            raise self._error(request, what, range(expected))
+        return vectors
+
+    def _as_array(self, request: Request, answer: Any) -> Vectors:
+        if not isinstance(answer, np.ndarray):
+            answer = list(answer) if answer is not None else []
+            if len(answer) != len(request.inputs):
+                raise self._error(
+                    request,
+                    f"answered {len(answer)} vectors for {len(request.inputs)} inputs",
+                    range(len(request.inputs)),
+                )
+            lengths = [len(vector) if hasattr(vector, "__len__") else 0 for vector in answer]
+            odd = [row for row, length in enumerate(lengths) if length != max(set(lengths), key=lengths.count)]
+            if odd:
+                raise self._error(request, f"answered vectors of different dimensions {sorted(set(lengths))}", odd)
+        try:
+            with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
+                vectors = np.ascontiguousarray(answer, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise self._error(request, f"answered something that is no array of numbers ({error})", ()) from error
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise self._error(request, f"answered an array of shape {vectors.shape}, not (n, dimension)", ())
+        return vectors
+
+    def _in_order(self, request: Request, vectors: Vectors, indices: Sequence[int]) -> Vectors:
+        wrong = sorted(set(range(len(vectors))) - set(indices))
+        if wrong or len(indices) != len(vectors):
+            raise self._error(request, f"answered with the positions {list(indices)[:_SHOWN]}, not one of each", wrong)
+        ordered = np.empty_like(vectors)
+        ordered[np.asarray(indices, dtype=np.intp)] = vectors
+        return ordered
+
+    def _error(self, request: Request, what: str, rows: Sequence[int] | Any) -> EmbeddingIntegrityError:
+        indices = [request.indices[int(row)] for row in rows] or list(request.indices)
+        shown = ", ".join(map(str, indices[:_SHOWN])) + (", …" if len(indices) > _SHOWN else "")
+        return EmbeddingIntegrityError(
+            f"`{self.model}` {what}, at input {shown}; no vector of this batch is used. "
+            "Report it to whoever runs the provider or wrote the integration",
+            indices=indices,
+        )
+
+
+def translate(error: Exception, model: str, indices: Sequence[int] = ()) -> ProviderError:
+    """Return the error of our tree that says what a foreign exception means.
+
+    Integrations translate their client's errors themselves; this covers what any client may raise.
+    """
+    status = getattr(error, "status_code", None)
+    kind: type[ProviderError] = ProviderError
+    if isinstance(error, TimeoutError) or status == 408:
+        kind = ProviderTimeoutError
+    elif status in {401, 403}:
+        kind = AuthenticationError
+    elif status == 429:
+        kind = RateLimitError
+    elif isinstance(error, ConnectionError) or status == 409 or (isinstance(status, int) and status >= 500):
+        kind = ProviderUnavailableError
+    return kind(
+        f"`{model}` failed with {type(error).__name__}: {error}",
+        indices=indices,
+        status_code=status if isinstance(status, int) else None,
+    )

@@ -1,0 +1,102 @@
+"""Texts longer than the model: cut, refused, or split into windows whose vectors are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from embed_core._io import IO
+from embed_core._types import Kind, LongText, Next, Request, Vectors
+from embed_core.errors import InputTooLongError
+
+Windows: TypeAlias = Sequence[tuple[str, int]]
+"""The pieces of one text, each with its length in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Applies the `long_text` policy to texts that exceed the model's length.
+
+    Attributes:
+        limit: how many tokens of a text of some kind the model takes, beside prompt and special tokens; None: no limit.
+        windows: splits a text into pieces that each fit the limit; one piece where it fits whole.
+        normalizes: whether the model returns unit vectors, so that means are made unit vectors again.
+    """
+
+    policy: LongText
+    limit: Callable[[Kind], int | None]
+    windows: Callable[[Kind, str, int], Windows]
+    normalizes: bool
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        if request.kind == "image":
+            return await next(request)
+        limit = await io.call(lambda: self.limit(request.kind))
+        if limit is None:
+            return await next(request)
+        # A token stands for at least one byte of UTF-8 in every tokenizer in use, so most texts need no tokenizer.
+        suspects = [row for row, text in enumerate(request.inputs) if len(text.encode()) > limit]
+        split = await io.call(lambda: self._split(request, suspects, limit)) if suspects else {}
+        if not split:
+            return await next(request)
+        if self.policy == "error":
+            raise _too_long(request, split, limit)
+        if self.policy == "truncate":
+            return await next(_cut(request, split))
+        return await self._mean(request, split, next)
+
+    def _split(self, request: Request, rows: Sequence[int], limit: int) -> dict[int, Windows]:
+        windows = {row: self.windows(request.kind, request.inputs[row], limit) for row in rows}
+        return {row: pieces for row, pieces in windows.items() if len(pieces) > 1}
+
+    async def _mean(self, request: Request, split: Mapping[int, Windows], next: Next) -> Vectors:
+        pieces = [(row, *piece) for row, text in enumerate(request.inputs) for piece in split.get(row, [(text, 1)])]
+        owners = np.array([row for row, _, _ in pieces])
+        weights = np.array([tokens for _, _, tokens in pieces], dtype=np.float64)
+        request.progress.extend(len(pieces) - len(request.inputs))
+        inputs, indices = [window for _, window, _ in pieces], [request.indices[row] for row in owners]
+        parts = await next(replace(request, inputs=inputs, indices=indices))
+        vectors = parts[np.flatnonzero(np.diff(owners, prepend=-1))]
+        for row in split:
+            mine = owners == row
+            mean = np.average(parts[mine].astype(np.float64), axis=0, weights=weights[mine])
+            vectors[row] = mean / np.linalg.norm(mean) if self.normalizes else mean
+        return vectors
+
+
+def byte_windows(text: str, limit: int) -> Windows:
+    """Split a text at white space into pieces of at most `limit` estimated tokens, four bytes of UTF-8 each.
+
+    For models whose tokenizer is out of reach; https://platform.openai.com/tokenizer gives the same rule of thumb.
+    """
+    room, pieces, start, size, space = limit * 4, [], 0, 0, -1
+    for position, character in enumerate(text):
+        width = len(character.encode())
+        if size + width > room:
+            stop = space + 1 if space >= start else position
+            pieces.append(text[start:stop])
+            start, size = stop, len(text[stop:position].encode())
+        size += width
+        if character.isspace():
+            space = position
+    pieces.append(text[start:])
+    return [(piece, -(-len(piece.encode()) // 4)) for piece in pieces]
+
+
+def _cut(request: Request, split: Mapping[int, Windows]) -> Request:
+    inputs = [split[row][0][0] if row in split else text for row, text in enumerate(request.inputs)]
+    return replace(request, inputs=inputs, cut=frozenset(request.indices[row] for row in split))
+
+
+def _too_long(request: Request, split: Mapping[int, Windows], limit: int) -> InputTooLongError:
+    named = ", ".join(
+        f"input {request.indices[row]} ({sum(tokens for _, tokens in pieces)} tokens)" for row, pieces in split.items()
+    )
+    return InputTooLongError(
+        f"longer than the {limit} tokens this model takes: {named}; "
+        "split the text, or set `long_text` to 'truncate' or 'mean'",
+        indices=[request.indices[row] for row in split],
+    )

@@ -1,0 +1,41 @@
+"""One start and one end or error event per provider call, and nothing at all when nobody listens."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from embed_core._io import IO
+from embed_core._types import Next, Request, Vectors
+from embed_core.instrumentation import EmbeddingEndEvent, EmbeddingErrorEvent, EmbeddingStartEvent, Listeners, emit
+
+
+@dataclass(frozen=True, slots=True)
+class Instrumented:
+    """Tells the listeners what a provider call was asked, what it gave and what it took."""
+
+    model: str
+    listeners: Listeners
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        listeners = self.listeners()
+        if not listeners:
+            return await next(request)
+        start = EmbeddingStartEvent(kind=request.kind, model=self.model, chunks=request.inputs)
+        await emit(start, listeners, io)
+        began = time.perf_counter()
+        try:
+            vectors = await next(request)
+        except BaseException as error:
+            failed = EmbeddingErrorEvent.after(start, time.perf_counter() - began, request.report, error=error)
+            await emit(failed, listeners, io)
+            raise
+        ended = EmbeddingEndEvent.after(
+            start,
+            time.perf_counter() - began,
+            request.report,
+            embeddings=vectors,
+            truncated=request.report.truncated + len(request.cut.intersection(request.indices)),
+        )
+        await emit(ended, listeners, io)
+        return vectors

@@ -1,0 +1,25 @@
+"""Every attempt pays the limiter before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embed_core._io import IO
+from embed_core._limits import RateLimiter
+from embed_core._types import Next, Request, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """Waits until the limiter has room for the request."""
+
+    limiter: RateLimiter
+    count_tokens: Callable[[Sequence[Any]], int]
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        seconds = self.limiter.reserve(self.count_tokens(request.inputs))
+        if seconds > 0:
+            await io.sleep(seconds)
+        return await next(request)

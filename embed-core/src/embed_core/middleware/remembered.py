@@ -1,0 +1,34 @@
+"""Every finished batch goes into the cache before anything else can happen to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embed_core._io import IO
+from embed_core._types import Kind, Next, Request, Vectors
+from embed_core.kvstore import KVStore, encode
+
+_log = logging.getLogger("embed_core.cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Writes the cache, inside batching: a crash loses one batch. A store that fails is reported and bypassed."""
+
+    store: KVStore
+    keys: Callable[[Kind, Sequence[Any]], list[bytes]]
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        vectors = await next(request)
+        try:
+            await io.call(lambda: self._write(request, vectors))
+        except Exception:  # noqa: BLE001  a cache never loses or blocks an embedding
+            _log.warning("the embeddings cache could not be written and is bypassed", exc_info=True)
+        return vectors
+
+    def _write(self, request: Request, vectors: Vectors) -> None:
+        keys = self.keys(request.kind, request.inputs)
+        self.store.put_many(dict(zip(keys, encode(vectors), strict=True)))

@@ -1,0 +1,89 @@
+"""Bad input costs nothing: all of it is looked at before the first provider call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embed_core._io import IO
+from embed_core._types import Kind, Next, Request, Vectors
+from embed_core.errors import InvalidInputError
+
+_SHOWN = 10
+
+
+def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
+    """Return the inputs of a batch method as a list.
+
+    Raises:
+        InvalidInputError: a single value came where several belong.
+    """
+    single = f"`get_{kind}_embedding`"
+    if isinstance(inputs, str | bytes | bytearray | Mapping):
+        msg = f"got one `{type(inputs).__name__}` where several inputs belong; wrap it in a list or use {single}"
+        raise InvalidInputError(msg)
+    try:
+        return list(inputs)
+    except TypeError as error:
+        if hasattr(inputs, "__iter__"):  # its own iteration failed
+            raise
+        msg = f"got `{type(inputs).__name__}` where an iterable of inputs belongs; wrap it in a list or use {single}"
+        raise InvalidInputError(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Refuses what cannot be embedded, by index; texts here, images through their loader."""
+
+    accepts_blank: bool
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        if request.kind == "image":
+            from embed_core._images import load_images
+
+            images = await io.call(lambda: load_images(request.inputs))
+            return await next(replace(request, inputs=images))
+        self._check_texts(request.inputs)
+        return await next(request)
+
+    def _check_texts(self, texts: Sequence[Any]) -> None:
+        wrong: dict[int, str] = {}
+        for index, text in enumerate(texts):
+            if not isinstance(text, str):
+                wrong[index] = f"is {_describe(text)}, not a `str`; {_remedy(text)}"
+            elif not (text.isascii() or _encodable(text)):
+                wrong[index] = (
+                    "holds a lone surrogate, so it is no valid Unicode; decode its source with `errors='replace'`"
+                )
+            elif not self.accepts_blank and not text.strip():
+                wrong[index] = "is empty or blank, which this model's provider refuses; leave it out"
+        if wrong:
+            raise InvalidInputError(_message(wrong), indices=list(wrong))
+
+
+def _message(wrong: Mapping[int, str]) -> str:
+    lines = [f"input {index} {reason}" for index, reason in list(wrong.items())[:_SHOWN]]
+    if len(wrong) > _SHOWN:
+        lines.append(f"and {len(wrong) - _SHOWN} more inputs")
+    return "\n".join(lines)
+
+
+def _describe(value: object) -> str:
+    return "`None`" if value is None else f"a `{type(value).__name__}`"
+
+
+def _remedy(value: object) -> str:
+    if value is None:
+        return "leave it out"
+    if isinstance(value, bytes | bytearray):
+        return "decode it first: `data.decode('utf-8')`"
+    return "convert it first, for example with `str()`"
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
