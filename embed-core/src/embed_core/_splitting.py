@@ -1,0 +1,161 @@
+"""Texts cut into chunks at the boundaries their readers see: paragraphs, headings, functions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from embed_core.errors import ConfigurationError, IntegrationNotInstalledError, InvalidInputError
+
+Syntax: TypeAlias = Literal["text", "markdown", "code"]
+
+_SECTION = 100_000  # characters: the library's time grows with the square of the text's length beyond some 200,000
+
+_GRAMMARS = {
+    "c": ("tree_sitter_c", "language"),
+    "cpp": ("tree_sitter_cpp", "language"),
+    "go": ("tree_sitter_go", "language"),
+    "java": ("tree_sitter_java", "language"),
+    "javascript": ("tree_sitter_javascript", "language"),
+    "python": ("tree_sitter_python", "language"),
+    "rust": ("tree_sitter_rust", "language"),
+    "tsx": ("tree_sitter_typescript", "language_tsx"),
+    "typescript": ("tree_sitter_typescript", "language_typescript"),
+}
+
+
+class Chunk(NamedTuple):
+    """A piece of a text: `source[start:end] == text`."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TextSplitter:
+    """Splits texts into chunks as large as fit, at the highest boundary that does.
+
+    Attributes:
+        chunk_size: most characters of a chunk, or tokens where there is a tokenizer.
+        chunk_overlap: most characters or tokens that a chunk repeats of the one before it.
+        tokenizer: counts tokens: the path of a `tokenizer.json`, a `tokenizers.Tokenizer`, or a fast tokenizer of
+            transformers. Its own truncation and padding are ignored.
+    """
+
+    chunk_size: int = 1000
+    chunk_overlap: int = 0
+    tokenizer: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the sizes and read the tokenizer, so that a splitter can be compared, copied and pickled.
+
+        Raises:
+            ConfigurationError: a size makes no sense, or the tokenizer cannot be read.
+        """
+        if self.chunk_size < 1:
+            msg = f"`chunk_size` is {self.chunk_size}; it must be at least 1"
+            raise ConfigurationError(msg)
+        if not 0 <= self.chunk_overlap < self.chunk_size:
+            msg = f"`chunk_overlap` is {self.chunk_overlap}; it must be from 0 to {self.chunk_size - 1}, below `chunk_size`"
+            raise ConfigurationError(msg)
+        if self.tokenizer is not None:
+            object.__setattr__(self, "tokenizer", _tokenizer_json(self.tokenizer))
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable hash of the settings: splitters with equal fingerprints make equal chunks."""
+        settings = json.dumps([self.chunk_size, self.chunk_overlap, self.tokenizer])
+        return hashlib.sha256(settings.encode()).hexdigest()[:32]
+
+    def split(self, text: str, syntax: Syntax = "text", language: str | None = None) -> list[Chunk]:
+        """Return the chunks of a text in order, without white space at their ends; none for a blank text.
+
+        Args:
+            text: what to split; `start` and `end` of a chunk count its characters.
+            syntax: "markdown" splits at headings and blocks; "code" at the syntax tree of its language.
+            language: such as "python" or "rust"; code in one without an installed grammar (`tree-sitter-<language>`)
+                is split at blank lines, like a text.
+
+        Raises:
+            InvalidInputError: `text` is no `str` or holds a lone surrogate.
+            IntegrationNotInstalledError: `semantic-text-splitter` is not installed.
+        """
+        splitter = _splitter(self.chunk_size, self.chunk_overlap, self.tokenizer, syntax, language)
+        try:
+            return [
+                Chunk(piece, start + offset, start + offset + len(piece))
+                for start, section in _sections(text, max(_SECTION, 20 * self.chunk_size))
+                for offset, piece in splitter.chunk_indices(section)
+            ]
+        except TypeError as error:
+            msg = f"cannot split a `{type(text).__name__}`; decode or convert it to a `str` first"
+            raise InvalidInputError(msg) from error
+        except UnicodeEncodeError as error:
+            msg = f"the text holds a lone surrogate at {error.start}; decode its source with `errors='replace'`"
+            raise InvalidInputError(msg) from error
+
+
+def _sections(text: str, size: int) -> Iterator[tuple[int, str]]:
+    """Yield (offset, piece) pairs of at most `size` characters, cut at blank lines, or lines, or spaces."""
+    start = 0
+    while len(text) - start > size:
+        half, full = start + size // 2, start + size
+        cuts = (text.rfind(mark, half, full) + len(mark) for mark in ("\n\n", "\n", " "))
+        stop = next((cut for cut in cuts if cut > half), full)
+        yield start, text[start:stop]
+        start = stop
+    yield start, text[start:]
+
+
+@lru_cache(maxsize=32)
+def _splitter(size: int, overlap: int, tokenizer: str | None, syntax: Syntax, language: str | None) -> Any:
+    try:
+        import semantic_text_splitter as library
+    except ImportError as error:
+        msg = 'splitting needs `semantic-text-splitter`; install it with `pip install "embed-core[index]"`'
+        raise IntegrationNotInstalledError(msg) from error
+    kind: Any = library.TextSplitter
+    grammar = _grammar(language) if syntax == "code" and language is not None else None
+    first: tuple[Any, ...] = ()
+    if syntax == "markdown":
+        kind = library.MarkdownSplitter
+    elif grammar is not None:
+        kind, first = library.CodeSplitter, (grammar,)
+    elif syntax not in {"text", "code"}:
+        msg = f"`syntax` is {syntax!r}; it must be 'text', 'markdown' or 'code'"
+        raise ConfigurationError(msg)
+    if tokenizer is None:
+        return kind(*first, size, overlap)
+    return kind.from_huggingface_tokenizer_str(*first, tokenizer, size, overlap)
+
+
+def _grammar(language: str) -> Any:
+    """Return the tree-sitter grammar of a language, or None where none is installed."""
+    if (found := _GRAMMARS.get(language.lower())) is None:
+        return None
+    module, function = found
+    try:
+        return getattr(import_module(module), function)()
+    except ImportError:
+        return None
+
+
+def _tokenizer_json(tokenizer: Any) -> str:
+    """Return a tokenizer as the JSON of the `tokenizers` library, without truncation and padding."""
+    tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    try:
+        if isinstance(tokenizer, str) and tokenizer.startswith("{"):
+            text = tokenizer
+        else:
+            text = tokenizer.to_str() if hasattr(tokenizer, "to_str") else Path(tokenizer).read_text(encoding="utf-8")
+        return json.dumps(json.loads(text) | {"truncation": None, "padding": None})
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"cannot read the tokenizer ({error}); pass a `tokenizers.Tokenizer` or the path of a `tokenizer.json`"
+        raise ConfigurationError(msg) from error
