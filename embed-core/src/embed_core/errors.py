@@ -14,6 +14,7 @@
     │   └── ProviderUnavailableError          (can succeed later)
     ├── EmbeddingIntegrityError               an answer that does not fit the question
     ├── SpaceMismatchError                    vectors of two models that may not be compared
+    ├── StoreError                            a key-value store's file that cannot be read or written
     └── BatchError                            several batches of one call failed for different reasons
 
 `RateLimitError`, `ProviderTimeoutError` and `ProviderUnavailableError` are the only errors a retry can cure.
@@ -39,6 +40,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitError",
     "SpaceMismatchError",
+    "StoreError",
     "UnknownProviderError",
 ]
 
@@ -137,6 +139,10 @@ class EmbeddingIntegrityError(EmbedError):
 
 class SpaceMismatchError(EmbedError):
     """Two sets of vectors come from different spaces and may not be compared."""
+
+
+class StoreError(EmbedError):
+    """A key-value store's file cannot be read or written; as a cache it is reported and bypassed."""
 
 
 class BatchError(EmbedError):
