@@ -63,7 +63,7 @@ class TextSplitter:
             msg = f"`chunk_size` is {self.chunk_size}; it must be at least 1"
             raise ConfigurationError(msg)
         if not 0 <= self.chunk_overlap < self.chunk_size:
-            msg = f"`chunk_overlap` is {self.chunk_overlap}; it must be from 0 to {self.chunk_size - 1}, below `chunk_size`"
+            msg = f"`chunk_overlap` is {self.chunk_overlap}; it must be at least 0 and below `chunk_size`"
             raise ConfigurationError(msg)
         if self.tokenizer is not None:
             object.__setattr__(self, "tokenizer", _tokenizer_json(self.tokenizer))
