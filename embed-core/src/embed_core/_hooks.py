@@ -90,7 +90,7 @@ class Hooks(Config, ABC):
         return self.max_input_tokens
 
     def _windows(self, kind: Kind, text: str, limit: int) -> Windows:
-        """Split a text into (piece, tokens) pairs of at most `limit` tokens; by estimate where there is no tokenizer."""
+        """Split a text into (piece, tokens) pairs of at most `limit` tokens; estimated without a tokenizer."""
         return byte_windows(text, limit)
 
     def _count_tokens(self, inputs: Sequence[Any]) -> int:

@@ -13,16 +13,25 @@ import queue
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 X = TypeVar("X")
 
 _IDLE_SECONDS = 10.0
+_END: Any = object()
 
 
 class IO(Protocol):
-    """How a coroutine of the engine touches the world."""
+    """How a coroutine of the engine touches the world.
+
+    Attributes:
+        blocking: whether waiting holds up the caller's thread.
+    """
+
+    blocking: bool
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         """Run the twin that fits the caller; without an async twin the sync one never blocks an event loop."""
@@ -52,6 +61,8 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 class Blocking:
     """Everything one after the other, in the caller's thread."""
 
+    blocking = True
+
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         return sync()
 
@@ -70,33 +81,23 @@ class Threaded(Blocking):
         self._stopped = threading.Event()
 
     async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
-        iterator, turn, done = iter(items), threading.Lock(), queue.SimpleQueue[BaseException | None]()
+        iterator, turn = iter(items), threading.Lock()
+        done = queue.SimpleQueue[BaseException | None]()
 
         def work() -> None:
             while not self._stopped.is_set():
                 with turn:
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        return
+                    item = next(iterator, _END)
+                if item is _END:
+                    return
                 drive(fn(item))
 
-        def run(context: contextvars.Context) -> None:
-            try:
-                context.run(work)
-            except BaseException as error:  # noqa: BLE001  handed to the waiting caller
-                done.put(error)
-            else:
-                done.put(None)
-
         for _ in range(workers):
-            context = contextvars.copy_context()
-            DAEMONS.submit(lambda context=context: run(context))  # type: ignore[misc]  mypy cannot type a default
+            DAEMONS.submit(partial(_report, done, contextvars.copy_context(), work))
         try:
             for _ in range(workers):
-                if (error := done.get()) is not None:
-                    raise error
-        except BaseException:
+                _raise(done.get())
+        except BaseException:  # Ctrl-C in the waiting caller, too
             self._stopped.set()
             raise
 
@@ -107,6 +108,8 @@ class Threaded(Blocking):
 
 class Asyncio:
     """Batches side by side in tasks of the running event loop."""
+
+    blocking = False
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         if async_ is not None:
@@ -137,33 +140,42 @@ async def in_thread(fn: Callable[[], T]) -> T:
     Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]  a result is there when an error is not
+    finished: asyncio.Future[None] = loop.create_future()
+    done = queue.SimpleQueue[BaseException | None]()
+    results: list[T] = []
 
     def work() -> None:
-        result, error = None, None
-        try:
-            result = context.run(fn)
-        except StopIteration as stop:
-            error = RuntimeError("a hook raised StopIteration")
-            error.__cause__ = stop
-        except BaseException as raised:  # noqa: BLE001  handed to the waiting caller
-            error = raised  # type: ignore[assignment]  any exception travels
-        try:
-            loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:  # the loop is closed: nobody waits for this any more
-            return
+        _report(done, context, lambda: results.append(fn()))
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+            loop.call_soon_threadsafe(_settle, finished)
 
+    context = contextvars.copy_context()
     DAEMONS.submit(work)
-    return await future
+    await finished
+    _raise(done.get())
+    return results[0]
+
+
+def _report(
+    done: queue.SimpleQueue[BaseException | None], context: contextvars.Context, work: Callable[[], None]
+) -> None:
+    """Run `work` in a worker thread and hand what it raises to whoever waits."""
+    try:
+        context.run(work)
+    except BaseException as error:  # noqa: BLE001  # raised again where somebody waits
+        done.put(error)
+    else:
+        done.put(None)
+
+
+def _settle(finished: asyncio.Future[None]) -> None:
+    if not finished.done():
+        finished.set_result(None)
+
+
+def _raise(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
 
 
 class _Daemons:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core.errors import ConfigurationError
 
 _MINUTE = 60.0
 
 
 class RateLimiter:
-    """A token bucket for requests and one for tokens; first come, first served.
+    """Requests and tokens per minute; first come, first served.
 
     A reservation takes its share at once and tells how long to wait for it, so nothing here sleeps, and a later,
     smaller request never overtakes an earlier one.
@@ -23,52 +28,135 @@ class RateLimiter:
         *,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        algorithm: Literal["token_bucket", "sliding_window"] = "token_bucket",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set the budget; None means without limit.
 
+        A token bucket lets a whole minute's budget go at once and refills evenly; a sliding window never lets more
+        than the budget go in any sixty seconds.
+
         Raises:
-            ConfigurationError: a limit is not positive.
+            ConfigurationError: a limit is not positive, or the algorithm is unknown.
         """
         for name, value in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
             if value is not None and value <= 0:
                 msg = f"`{name}` is {value}; it must be at least 1, or None for no limit"
                 raise ConfigurationError(msg)
+        if algorithm not in _ALGORITHMS:
+            msg = f"`algorithm` is {algorithm!r}; it must be one of {sorted(_ALGORITHMS)}"
+            raise ConfigurationError(msg)
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self._clock = clock
         self._lock = threading.Lock()
-        self._requests = _Bucket(requests_per_minute)
-        self._tokens = _Bucket(tokens_per_minute)
+        meter = _ALGORITHMS[algorithm]
+        self._requests = meter(requests_per_minute) if requests_per_minute is not None else None
+        self._tokens = meter(tokens_per_minute) if tokens_per_minute is not None else None
+        self._last = 0.0
 
-    def reserve(self, tokens: int) -> float:
-        """Take one request of `tokens` tokens out of the budget and return the seconds to wait before sending it.
+    def reserve(self, tokens: int) -> Reservation:
+        """Take one request of `tokens` tokens out of the budget; its `seconds` say how long to wait before sending it.
 
         Raises:
-            InvalidInputError: the request is larger than a whole minute's budget and could never be sent.
+            ConfigurationError: the request is larger than a whole minute's budget and could never be sent.
         """
         if self.tokens_per_minute is not None and tokens > self.tokens_per_minute:
             msg = (
                 f"one request of about {tokens} tokens exceeds the whole budget of {self.tokens_per_minute} tokens "
                 "per minute; lower `embed_batch_size` or raise `tokens_per_minute`"
             )
-            raise InvalidInputError(msg)
+            raise ConfigurationError(msg)
         with self._lock:
             now = self._clock()
-            return max(self._requests.take(1, now), self._tokens.take(tokens, now))
+            at = max(now, self._last)
+            for meter, amount in self._shares(tokens):
+                at = max(at, meter.earliest(amount, at))
+            for meter, amount in self._shares(tokens):
+                meter.take(amount, at)
+            self._last = at
+        return Reservation(at - now, at, tokens)
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Return what was reserved and will not be sent; those who come later wait less."""
+        with self._lock:
+            for meter, amount in self._shares(reservation.tokens):
+                meter.give_back(amount, reservation.at)
+
+    def _shares(self, tokens: int) -> list[tuple[_Meter, int]]:
+        shares = ((self._requests, 1), (self._tokens, tokens))
+        return [(meter, amount) for meter, amount in shares if meter is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A place in the queue.
+
+    Attributes:
+        seconds: how long to wait, from the moment of the reservation.
+        at: the moment of sending, on the limiter's clock.
+        tokens: what is reserved.
+    """
+
+    seconds: float
+    at: float
+    tokens: int
+
+
+class _Meter(Protocol):
+    def earliest(self, amount: int, at: float) -> float: ...
+    def take(self, amount: int, at: float) -> None: ...
+    def give_back(self, amount: int, at: float) -> None: ...
 
 
 class _Bucket:
-    def __init__(self, per_minute: int | None) -> None:
-        self._size = per_minute
-        self._level = float(per_minute or 0)
-        self._updated: float | None = None
+    """A token bucket, https://en.wikipedia.org/wiki/Token_bucket, that starts full."""
 
-    def take(self, amount: int, now: float) -> float:
-        if self._size is None:
-            return 0.0
-        rate = self._size / _MINUTE
-        elapsed = 0.0 if self._updated is None else now - self._updated
-        self._updated = now
-        self._level = min(self._size, self._level + elapsed * rate) - amount
-        return max(0.0, -self._level / rate)
+    def __init__(self, per_minute: int) -> None:
+        self._size = per_minute
+        self._rate = per_minute / _MINUTE
+        self._level = float(per_minute)
+        self._updated = -math.inf
+
+    def earliest(self, amount: int, at: float) -> float:
+        return at + max(0.0, (amount - self._filled(at)) / self._rate)
+
+    def take(self, amount: int, at: float) -> None:
+        self._level, self._updated = self._filled(at) - amount, at
+
+    def give_back(self, amount: int, at: float) -> None:
+        self._level = min(self._size, self._level + amount)
+
+    def _filled(self, at: float) -> float:
+        return min(self._size, self._level + max(0.0, at - self._updated) * self._rate)
+
+
+class _Window:
+    """A log of the last sixty seconds and of what is reserved ahead."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._size = per_minute
+        self._log: deque[tuple[float, int]] = deque()
+        self._used = 0
+
+    def earliest(self, amount: int, at: float) -> float:
+        used = self._used
+        for taken_at, taken in self._log:
+            if taken_at + _MINUTE > at and used + amount <= self._size:
+                break
+            at, used = max(at, taken_at + _MINUTE), used - taken
+        return at
+
+    def take(self, amount: int, at: float) -> None:
+        while self._log and self._log[0][0] + _MINUTE <= at:
+            self._used -= self._log.popleft()[1]
+        self._log.append((at, amount))
+        self._used += amount
+
+    def give_back(self, amount: int, at: float) -> None:
+        with suppress(ValueError):  # it has left the window already
+            self._log.remove((at, amount))
+            self._used -= amount
+
+
+_ALGORITHMS: dict[str, Callable[[int], _Meter]] = {"token_bucket": _Bucket, "sliding_window": _Window}

@@ -17,6 +17,7 @@ from embed_core._multimodal import MultiModalEmbedding
 from embed_core._types import Kind, Vectors
 
 _REMEMBERED_CALLS = 1000
+_IMAGE = b"\0image\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,13 @@ class MockEmbedding(BaseEmbedding):
         self._calls.append(MockCall(kind, tuple(inputs)))
         self._counts[0] += 1
         self._counts[1] += len(inputs)
-        return np.stack([hashed_unit_vector(content, self.embed_dim) for content in contents])
+        return np.array([hashed_unit_vector(content, self.embed_dim) for content in contents])
 
-    def _get_query_embedding(self, query: str) -> Vectors:
-        return self._get_query_embeddings([query])[0]
+    def _get_query_embedding(self, query: str) -> Any:
+        return self._answer("query", [query], [query.encode()])[0]
 
-    def _get_text_embedding(self, text: str) -> Vectors:
-        return self._get_text_embeddings([text])[0]
+    def _get_text_embedding(self, text: str) -> Any:
+        return self._answer("text", [text], [text.encode()])[0]
 
     def _get_query_embeddings(self, queries: list[str]) -> Vectors:
         return self._answer("query", queries, [query.encode() for query in queries])
@@ -96,11 +97,11 @@ class MockMultiModalEmbedding(MockEmbedding, MultiModalEmbedding):
 
     provider: ClassVar[str | None] = "mock-multimodal"
 
-    def _get_image_embedding(self, image: BytesIO) -> Vectors:
-        return self._get_image_embeddings([image])[0]
+    def _get_image_embedding(self, image: BytesIO) -> Any:
+        return self._answer("image", [image], [_IMAGE + image.getvalue()])[0]
 
     def _get_image_embeddings(self, images: list[BytesIO]) -> Vectors:
-        return self._answer("image", images, [b"\0image\0" + image.getvalue() for image in images])
+        return self._answer("image", images, [_IMAGE + image.getvalue() for image in images])
 
     async def _aget_image_embeddings(self, images: list[BytesIO]) -> Vectors:
         return self._get_image_embeddings(images)

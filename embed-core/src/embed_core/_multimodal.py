@@ -10,7 +10,7 @@ from typing import Any
 from embed_core._base import BaseEmbedding
 from embed_core._hooks import default_hook
 from embed_core._io import Asyncio, Blocking, drive, in_thread
-from embed_core._types import Answer, Answers, Embedding, Vectors
+from embed_core._types import Answer, Answers, Embedding, OnError, Vectors
 
 
 class MultiModalEmbedding(BaseEmbedding):
@@ -44,15 +44,17 @@ class MultiModalEmbedding(BaseEmbedding):
         """Embed an image; see `get_image_embedding`."""
         return self._one(await self._embed(Asyncio(), "image", [image]))
 
-    def get_image_embedding_batch(self, images: Iterable[Any], *, show_progress: bool = False) -> list[Embedding]:
+    def get_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[Embedding]:
         """Embed images; return one list of floats for each, in input order."""
-        return self.embed_images(images, show_progress=show_progress).tolist()
+        return drive(self._lists(self._io(), "image", images, show_progress=show_progress, on_error=on_error))
 
     async def aget_image_embedding_batch(
-        self, images: Iterable[Any], *, show_progress: bool = False
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:
         """Embed images; see `get_image_embedding_batch`."""
-        return (await self.aembed_images(images, show_progress=show_progress)).tolist()
+        return await self._lists(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 
     def embed_images(self, images: Iterable[Any], *, show_progress: bool = False) -> Vectors:
         """Embed images; return a float32 array of shape (n, dimension), rows in input order."""

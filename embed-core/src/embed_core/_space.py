@@ -12,6 +12,22 @@ from embed_core._types import Kind
 _KEY_BYTES = 24
 
 
+class Dimension:
+    """The length of this model's vectors: declared, or learned from its first answer."""
+
+    def __init__(self, declared: int | None = None) -> None:
+        self._agreed: dict[str, int] = {} if declared is None else {"dimension": declared}
+
+    @property
+    def known(self) -> int | None:
+        """The dimension, once it is declared or learned."""
+        return self._agreed.get("dimension")
+
+    def agree(self, dimension: int) -> int:
+        """Return the known dimension, or make this one the known one; atomic, so threads need no lock."""
+        return self._agreed.setdefault("dimension", dimension)
+
+
 def fingerprint(space: Mapping[str, Any]) -> str:
     """Return a stable hash of a space: 32 hexadecimal digits, the same on every machine.
 

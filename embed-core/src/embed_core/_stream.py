@@ -17,7 +17,8 @@ def windows(kind: Kind, inputs: Iterable[Any], size: int) -> Iterator[list[Any]]
         InvalidInputError: `inputs` is a single text or no iterable.
     """
     if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
-        msg = f"got `{type(inputs).__name__}` where an iterable of inputs belongs; wrap it in a list or use `get_{kind}_embedding`"
+        single = f"`get_{kind}_embedding`"
+        msg = f"got `{type(inputs).__name__}` where an iterable of inputs belongs; wrap it in a list or use {single}"
         raise InvalidInputError(msg)
     iterator = iter(inputs)
     while window := list(islice(iterator, size)):

@@ -18,6 +18,9 @@ Embedding: TypeAlias = list[float]
 Vectors: TypeAlias = NDArray[np.float32]
 """One embedding per row: a C-contiguous float32 array of shape (n, dimension)."""
 
+OnError: TypeAlias = Literal["raise", "none"]
+"""What a batch method does about inputs that fail: raise, or leave `None` in their place."""
+
 LongText: TypeAlias = Literal["truncate", "error", "mean"]
 """What happens to a text longer than the model takes."""
 
@@ -54,7 +57,7 @@ class ProviderResponse:
 Answer: TypeAlias = Sequence[float] | NDArray[Any]
 """What a hook may return for one input."""
 
-Answers: TypeAlias = Sequence[Sequence[float]] | Sequence[NDArray[Any]] | NDArray[Any] | ProviderResponse
+Answers: TypeAlias = Sequence[Answer] | NDArray[Any] | ProviderResponse
 """What a hook may return for a batch."""
 
 
@@ -83,21 +86,29 @@ class Request:
 
     Attributes:
         indices: the position of each input in what the caller passed, for messages.
-        cut: those positions whose input was shortened to the model's length on the way.
+        ids: tells the inputs of a call apart, where several are windows of one text; else the same as `indices`.
+        cut: the ids of inputs shortened to the model's length on the way.
+        keep_going: whether what can be embedded is embedded although something else failed.
     """
 
     kind: Kind
     inputs: Sequence[Any]
     indices: Sequence[int]
+    ids: Sequence[int]
     cut: frozenset[int] = frozenset()
+    keep_going: bool = False
     progress: Progress = field(default_factory=Progress)
     report: Report = field(default_factory=Report)
 
     def pick(self, rows: Sequence[int]) -> Request:
         """Return the request for some rows of this one."""
-        inputs, indices = self.inputs, self.indices
+        inputs, indices, ids = self.inputs, self.indices, self.ids
         return replace(
-            self, inputs=[inputs[row] for row in rows], indices=[indices[row] for row in rows], report=Report()
+            self,
+            inputs=[inputs[row] for row in rows],
+            indices=[indices[row] for row in rows],
+            ids=[ids[row] for row in rows],
+            report=Report(),
         )
 
 
@@ -107,6 +118,6 @@ Next: TypeAlias = Callable[[Request], Awaitable[Vectors]]
 class Middleware(Protocol):
     """One concern between the caller and the provider: look at the request, pass it on, look at the vectors."""
 
-    async def __call__(self, request: Request, next: Next, io: Any, /) -> Vectors:
+    async def __call__(self, request: Request, next: Next, io: Any, /) -> Vectors:  # noqa: A002  # the shape's own word
         """Return one vector per input of the request; `io` does what blocks, waits or runs side by side."""
         ...

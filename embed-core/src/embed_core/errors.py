@@ -49,7 +49,7 @@ class EmbedError(Exception):
     """The root of every error this package raises.
 
     Attributes:
-        indices: positions, in the caller's input, that the error is about.
+        indices: positions that the error is about, in the caller's input; a hook gives them in its batch.
         completed: float32 vector of shape (dimension,) by input position, for what was finished before the error.
         failed: the reason by input position, for what was tried and failed. What is in neither was never sent.
     """
@@ -146,4 +146,4 @@ class StoreError(EmbedError):
 
 
 class BatchError(EmbedError):
-    """Several batches failed for different reasons; see `completed` and `failed`. The first reason is the `__cause__`."""
+    """Several batches failed, for different reasons; the first one is the `__cause__`."""

@@ -54,7 +54,7 @@ async def emit(event: EmbeddingEvent, handlers: Sequence[Handler], io: IO) -> No
             waiting = handler(event)
             if inspect.isawaitable(waiting):
                 await _finish(waiting, io)
-        except Exception:  # noqa: BLE001  a handler never changes a result
+        except Exception:  # noqa: BLE001  # a handler never changes a result
             _log.warning("event handler %r failed on %s", handler, type(event).__name__, exc_info=True)
 
 
@@ -73,7 +73,7 @@ def _run_elsewhere(coroutine: Callable[[], Any]) -> None:
     def run() -> None:
         try:
             asyncio.run(coroutine())
-        except Exception as error:  # noqa: BLE001  raised in the caller's thread
+        except Exception as error:  # noqa: BLE001  # raised in the caller's thread
             errors.append(error)
         finally:
             done.set()

@@ -19,12 +19,15 @@ def encode(vectors: Vectors) -> list[bytes]:
     return [row + zlib.crc32(row).to_bytes(_CRC, "little") for row in rows]
 
 
-def decode(blobs: Mapping[bytes, bytes]) -> dict[bytes, Vectors]:
-    """Return the vector, of shape (dimension,) and read-only, of each blob that is whole; a damaged one is left out."""
+def decode(blobs: Mapping[bytes, bytes], dimension: int | None = None) -> dict[bytes, Vectors]:
+    """Return the vector, of shape (dimension,) and read-only, of each blob that is whole.
+
+    A damaged blob is left out, and one of another dimension where the dimension is known.
+    """
     return {
         key: np.frombuffer(blob, dtype="<f4", count=len(blob) // _FLOAT - 1)
         for key, blob in blobs.items()
-        if _is_whole(blob)
+        if _is_whole(blob) and (dimension is None or len(blob) == dimension * _FLOAT + _CRC)
     }
 
 

@@ -33,5 +33,5 @@ class KVStore(ABC):
     def size_in_bytes(self) -> int:
         """Return the room that the entries take."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # a store in memory has nothing to let go of
         """Let go of files and connections; the store opens them again when it is used again."""

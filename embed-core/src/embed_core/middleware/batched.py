@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._partial import summary
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.errors import BatchError, EmbeddingIntegrityError, EmbedError
+from embed_core.errors import EmbeddingIntegrityError, EmbedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +28,34 @@ class Batched:
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         batches = [batch for batch in self.plan(request.kind, request.inputs) if len(batch)]
-        rows = _Rows(len(request.inputs), batches)
-        failures: list[tuple[Sequence[int], Exception]] = []
+        _require_each_once(batches, len(request.inputs))
+        rows = _Rows(len(request.inputs))
+        failed: dict[int, Exception] = {}
 
         async def send(batch: Sequence[int]) -> None:
-            if failures:  # the first failure cancels what has not been sent
+            if failed and not request.keep_going:  # the first failure cancels what has not been sent
                 return
+            part = request.pick(batch)
             try:
-                rows.place(batch, await next(request.pick(batch)))
-            except Exception as error:  # noqa: BLE001  raised below, with what was finished
-                failures.append((batch, error))
-            else:
-                request.progress.advance(len(batch))
+                rows.place(batch, await next(part))
+            except EmbedError as error:
+                rows.place_some(dict(zip(part.ids, batch, strict=True)), error.completed)
+                failed.update(error.failed or dict.fromkeys(part.ids, error))
+            except Exception as error:  # noqa: BLE001  # raised below, with what was finished
+                failed.update(dict.fromkeys(part.ids, error))
+            request.progress.advance(len(batch))
 
         await io.map(send, batches, workers=min(self.workers, len(batches)))
-        if failures:
-            raise _failure(request, rows, failures)
+        if failed:
+            completed = {request.ids[row]: vector for row, vector in rows.completed().items()}
+            raise summary(request, completed, failed)
         return rows.vectors
 
 
 class _Rows:
     """One array for all batches, allocated when the first vectors show their dimension."""
 
-    def __init__(self, count: int, batches: Sequence[Sequence[int]]) -> None:
-        covered = np.zeros(count, dtype=np.intp)
-        for batch in batches:
-            np.add.at(covered, _index(batch), 1)
-        if not (covered == 1).all():
-            missed = np.flatnonzero(covered != 1).tolist()
-            msg = f"the integration's batcher left out or repeated the inputs {missed[:10]}; every input belongs once"
-            raise EmbeddingIntegrityError(msg, indices=missed)
+    def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
         self._done = np.zeros(count, dtype=bool)
@@ -65,38 +64,31 @@ class _Rows:
     def place(self, batch: Sequence[int], vectors: Vectors) -> None:
         if batch == range(self._count):  # one batch in input order: no copy
             self.vectors = vectors
-        else:
-            with self._lock:
-                if not len(self.vectors):
-                    self.vectors = np.empty((self._count, *vectors.shape[1:]), dtype=vectors.dtype)
-            self.vectors[_index(batch)] = vectors
-        self._done[_index(batch)] = True
+            self._done[:] = True
+            return
+        with self._lock:
+            if not len(self.vectors):
+                self.vectors = np.empty((self._count, *vectors.shape[1:]), dtype=vectors.dtype)
+        index = slice(batch.start, batch.stop) if isinstance(batch, range) and batch.step == 1 else np.asarray(batch)
+        self.vectors[index] = vectors
+        self._done[index] = True
 
-    def completed(self) -> dict[int, Any]:
+    def place_some(self, row_of: Mapping[int, int], completed: Mapping[int, Vectors]) -> None:
+        """Place the vectors that an error says were finished before it."""
+        for index, vector in completed.items():
+            self.place([row_of[index]], vector[np.newaxis])
+
+    def completed(self) -> dict[int, Vectors]:
         return {int(row): self.vectors[row] for row in np.flatnonzero(self._done)}
 
 
-def _index(batch: Sequence[int]) -> slice | np.ndarray[Any, np.dtype[np.intp]]:
-    if isinstance(batch, range) and batch.step == 1:
-        return slice(batch.start, batch.stop)
-    return np.asarray(batch, dtype=np.intp)
-
-
-def _failure(request: Request, rows: _Rows, failures: Sequence[tuple[Sequence[int], Exception]]) -> Exception:
-    first = failures[0][1]
-    for _, reason in failures:
-        if not isinstance(reason, EmbedError):
-            return reason
-    completed: Mapping[int, Any] = {request.indices[row]: vector for row, vector in rows.completed().items()}
-    failed = {request.indices[row]: reason for batch, reason in failures for row in batch}
-    error: EmbedError
-    if all(type(reason) is type(first) for _, reason in failures):
-        error = first  # type: ignore[assignment]  every reason is an EmbedError by now
-    else:
-        error = BatchError(
-            f"{len(failed)} of {len(request.inputs)} inputs failed for different reasons, the first: {first}",
-            indices=sorted(failed),
-        )
-        error.__cause__ = first
-    error.completed, error.failed = completed, failed
-    return error
+def _require_each_once(batches: Sequence[Sequence[int]], count: int) -> None:
+    if len(batches) == 1 and batches[0] == range(count):
+        return
+    times = np.zeros(count, dtype=np.intp)
+    for batch in batches:
+        np.add.at(times, np.asarray(batch, dtype=np.intp), 1)
+    if not (times == 1).all():
+        wrong = np.flatnonzero(times != 1).tolist()
+        msg = f"the integration's `_plan` left out or repeated the inputs {wrong[:10]}; every position belongs once"
+        raise EmbeddingIntegrityError(msg, indices=wrong)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._space import Dimension
 from embed_core._types import Next, ProviderResponse, Request, Vectors
 from embed_core.errors import (
     AuthenticationError,
@@ -23,22 +24,6 @@ from embed_core.errors import (
 _SHOWN = 10
 
 
-class Dimension:
-    """The length of this model's vectors: declared, or learned from its first answer."""
-
-    def __init__(self, declared: int | None = None) -> None:
-        self._agreed: dict[str, int] = {} if declared is None else {"dimension": declared}
-
-    @property
-    def known(self) -> int | None:
-        """The dimension, once it is declared or learned."""
-        return self._agreed.get("dimension")
-
-    def agree(self, dimension: int) -> int:
-        """Return the known dimension, or make this one the known one; atomic, so threads need no lock."""
-        return self._agreed.setdefault("dimension", dimension)
-
-
 @dataclass(frozen=True, slots=True)
 class Checked:
     """Turns whatever a hook returns or raises into float32 rows in input order, or into a named error."""
@@ -49,7 +34,8 @@ class Checked:
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         try:
             answer: Any = await next(request)
-        except EmbedError:
+        except EmbedError as error:  # a hook knows positions in its batch only
+            error.indices = tuple(request.indices[row] for row in error.indices if row < len(request.indices))
             raise
         except Exception as error:
             raise translate(error, self.model, request.indices) from error

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embed_core._io import IO
+from embed_core._partial import raise_without
 from embed_core._types import Kind, LongText, Next, Request, Vectors
-from embed_core.errors import InputTooLongError
+from embed_core.errors import EmbedError, InputTooLongError
 
 Windows: TypeAlias = Sequence[tuple[str, int]]
 """The pieces of one text, each with its length in tokens."""
+
+_BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Fitted:
         if not split:
             return await next(request)
         if self.policy == "error":
-            raise _too_long(request, split, limit)
+            await raise_without(request, set(split), _too_long(request, split, limit), next)
         if self.policy == "truncate":
             return await next(_cut(request, split))
         return await self._mean(request, split, next)
@@ -57,14 +61,41 @@ class Fitted:
         owners = np.array([row for row, _, _ in pieces])
         weights = np.array([tokens for _, _, tokens in pieces], dtype=np.float64)
         request.progress.extend(len(pieces) - len(request.inputs))
-        inputs, indices = [window for _, window, _ in pieces], [request.indices[row] for row in owners]
-        parts = await next(replace(request, inputs=inputs, indices=indices))
-        vectors = parts[np.flatnonzero(np.diff(owners, prepend=-1))]
+        parts = replace(
+            request,
+            inputs=[window for _, window, _ in pieces],
+            indices=[request.indices[row] for row in owners],
+            ids=range(len(pieces)),
+        )
+        try:
+            vectors = await next(parts)
+        except EmbedError as error:
+            completed = {row: np.stack(found) for row, found in _whole(owners, error.completed).items()}
+            error.failed = {request.ids[owners[piece]]: reason for piece, reason in error.failed.items()}
+            error.completed = {
+                request.ids[row]: self._average(found, weights[owners == row]) if row in split else found[0]
+                for row, found in completed.items()
+            }
+            raise
+        means = vectors[np.flatnonzero(np.diff(owners, prepend=-1))]
         for row in split:
-            mine = owners == row
-            mean = np.average(parts[mine].astype(np.float64), axis=0, weights=weights[mine])
-            vectors[row] = mean / np.linalg.norm(mean) if self.normalizes else mean
-        return vectors
+            means[row] = self._average(vectors[owners == row], weights[owners == row])
+        return means
+
+    def _average(self, vectors: Vectors, weights: NDArray[np.float64]) -> Vectors:
+        mean = np.average(vectors.astype(np.float64), axis=0, weights=weights)
+        if self.normalizes:
+            mean /= np.linalg.norm(mean)
+        average: Vectors = mean.astype(np.float32)
+        return average
+
+
+def _whole(owners: NDArray[np.intp], completed: Mapping[int, Vectors]) -> dict[int, list[Vectors]]:
+    """Return the vectors of each text of which every piece was finished."""
+    found: dict[int, list[Vectors]] = {}
+    for piece in sorted(completed):
+        found.setdefault(int(owners[piece]), []).append(completed[piece])
+    return {row: vectors for row, vectors in found.items() if len(vectors) == int((owners == row).sum())}
 
 
 def byte_windows(text: str, limit: int) -> Windows:
@@ -72,23 +103,23 @@ def byte_windows(text: str, limit: int) -> Windows:
 
     For models whose tokenizer is out of reach; https://platform.openai.com/tokenizer gives the same rule of thumb.
     """
-    room, pieces, start, size, space = limit * 4, [], 0, 0, -1
-    for position, character in enumerate(text):
-        width = len(character.encode())
-        if size + width > room:
-            stop = space + 1 if space >= start else position
-            pieces.append(text[start:stop])
-            start, size = stop, len(text[stop:position].encode())
-        size += width
-        if character.isspace():
-            space = position
-    pieces.append(text[start:])
-    return [(piece, -(-len(piece.encode()) // 4)) for piece in pieces]
+    data, room, start = text.encode(), limit * _BYTES_PER_TOKEN, 0
+    pieces: list[bytes] = []
+    while len(data) - start > room:
+        stop = start + room
+        while data[stop] & 0xC0 == 0x80:  # inside a character
+            stop -= 1
+        space = max(data.rfind(b" ", start, stop), data.rfind(b"\n", start, stop))
+        stop = space + 1 if space >= start else stop
+        pieces.append(data[start:stop])
+        start = stop
+    pieces.append(data[start:])
+    return [(piece.decode(), -(-len(piece) // _BYTES_PER_TOKEN)) for piece in pieces]
 
 
 def _cut(request: Request, split: Mapping[int, Windows]) -> Request:
     inputs = [split[row][0][0] if row in split else text for row, text in enumerate(request.inputs)]
-    return replace(request, inputs=inputs, cut=frozenset(request.indices[row] for row in split))
+    return replace(request, inputs=inputs, cut=frozenset(request.ids[row] for row in split))
 
 
 def _too_long(request: Request, split: Mapping[int, Windows], limit: int) -> InputTooLongError:

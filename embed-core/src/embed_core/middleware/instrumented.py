@@ -35,7 +35,7 @@ class Instrumented:
             time.perf_counter() - began,
             request.report,
             embeddings=vectors,
-            truncated=request.report.truncated + len(request.cut.intersection(request.indices)),
+            truncated=request.report.truncated + len(request.cut.intersection(request.ids)),
         )
         await emit(ended, listeners, io)
         return vectors

@@ -19,7 +19,11 @@ class RateLimited:
     count_tokens: Callable[[Sequence[Any]], int]
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
-        seconds = self.limiter.reserve(self.count_tokens(request.inputs))
-        if seconds > 0:
-            await io.sleep(seconds)
+        reservation = self.limiter.reserve(self.count_tokens(request.inputs))
+        if reservation.seconds > 0:
+            try:
+                await io.sleep(reservation.seconds)
+            except BaseException:  # cancelled while it waited: nothing was sent
+                self.limiter.give_back(reservation)
+                raise
         return await next(request)

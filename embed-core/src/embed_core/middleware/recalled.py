@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.instrumentation import EmbeddingCacheEvent, Listeners, emit
@@ -24,50 +25,46 @@ class Recalled:
 
     store: KVStore
     keys: Callable[[Kind, Sequence[Any]], list[bytes]]
+    dimension: Dimension
     model: str
     listeners: Listeners
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         keys = self.keys(request.kind, request.inputs)
-        known = await self._look_up(keys, io)
-        hits = sum(key in known for key in keys)
-        if self.listeners():
-            event = EmbeddingCacheEvent(kind=request.kind, model=self.model, hits=hits, misses=len(keys) - hits)
-            await emit(event, self.listeners(), io)
+        known = await io.call(lambda: self._look_up(list(dict.fromkeys(keys))))
+        await self._tell(request, hits=sum(key in known for key in keys), io=io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))
-        fresh = await self._fetch(request, keys, known, missing, next)
-        if len(fresh) == len(keys):
-            return fresh
-        if (
-            len({len(vector) for vector in known.values()} | {fresh.shape[1]} - {0}) > 1
-        ):  # another dimension's leftovers
-            return await next(request)
-        return _assemble(keys, known | dict(zip(missing, fresh, strict=True)))
-
-    async def _look_up(self, keys: Sequence[bytes], io: IO) -> dict[bytes, Vectors]:
-        distinct = list(dict.fromkeys(keys))
-        try:
-            return decode(await io.call(lambda: self.store.get_many(distinct)))
-        except Exception:  # noqa: BLE001  a cache never loses or blocks an embedding
-            _log.warning("the embeddings cache could not be read and is bypassed", exc_info=True)
-            return {}
-
-    async def _fetch(
-        self,
-        request: Request,
-        keys: Sequence[bytes],
-        known: Mapping[bytes, Vectors],
-        missing: Mapping[bytes, int],
-        next: Next,
-    ) -> Vectors:
         if not missing:
-            return np.empty((0, 0), dtype=np.float32)
+            return _assemble(keys, known)
         try:
-            return await next(request.pick(list(missing.values())))
+            fresh = await next(request.pick(list(missing.values())))
         except EmbedError as error:
             _add_hits_and_duplicates(error, request, keys, known)
             raise
+        if len(fresh) == len(keys):
+            return fresh
+        if any(len(vector) != fresh.shape[1] for vector in known.values()):  # now they are known to be stale
+            return await self(request, next, io)
+        return _assemble(keys, known | dict(zip(missing, fresh, strict=True)))
+
+    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
+        try:
+            known = decode(self.store.get_many(keys), self.dimension.known)
+            if len({len(vector) for vector in known.values()}) > 1:  # nothing tells which of them are right
+                self.store.delete_many(list(known))
+                return {}
+        except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
+            _log.warning("the embeddings cache could not be read and is bypassed", exc_info=True)
+            return {}
+        return known
+
+    async def _tell(self, request: Request, *, hits: int, io: IO) -> None:
+        if listeners := self.listeners():
+            misses = len(request.inputs) - hits
+            await emit(
+                EmbeddingCacheEvent(kind=request.kind, model=self.model, hits=hits, misses=misses), listeners, io
+            )
 
 
 def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[bytes, int]:
@@ -89,8 +86,8 @@ def _assemble(keys: Sequence[bytes], vectors: Mapping[bytes, Vectors]) -> Vector
 def _add_hits_and_duplicates(
     error: EmbedError, request: Request, keys: Sequence[bytes], known: Mapping[bytes, Vectors]
 ) -> None:
-    position = dict(zip(request.indices, keys, strict=True))
-    done = dict(known) | {position[index]: vector for index, vector in error.completed.items()}
-    reasons = {position[index]: reason for index, reason in error.failed.items()}
-    error.completed = {index: done[key] for index, key in position.items() if key in done}
-    error.failed = {index: reasons[key] for index, key in position.items() if key in reasons}
+    position = dict(zip(request.ids, keys, strict=True))
+    done = dict(known) | {position[id_]: vector for id_, vector in error.completed.items()}
+    reasons = {position[id_]: reason for id_, reason in error.failed.items()}
+    error.completed = {id_: done[key] for id_, key in position.items() if key in done}
+    error.failed = {id_: reasons[key] for id_, key in position.items() if key in reasons}

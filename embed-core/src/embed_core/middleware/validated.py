@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from embed_core._io import IO
+from embed_core._partial import raise_without
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import InvalidInputError
 
@@ -44,22 +45,26 @@ class Validated:
 
             images = await io.call(lambda: load_images(request.inputs))
             return await next(replace(request, inputs=images))
-        self._check_texts(request.inputs)
+        wrong = self._wrong(request.inputs)
+        if wrong:
+            reasons = {request.indices[row]: reason for row, reason in wrong.items()}
+            error = InvalidInputError(_message(reasons), indices=list(reasons))
+            await raise_without(request, set(wrong), error, next)
         return await next(request)
 
-    def _check_texts(self, texts: Sequence[Any]) -> None:
+    def _wrong(self, texts: Sequence[Any]) -> dict[int, str]:
+        """Return the reason by row of each text that cannot be embedded."""
         wrong: dict[int, str] = {}
-        for index, text in enumerate(texts):
+        for row, text in enumerate(texts):
             if not isinstance(text, str):
-                wrong[index] = f"is {_describe(text)}, not a `str`; {_remedy(text)}"
+                wrong[row] = f"is {_describe(text)}, not a `str`; {_remedy(text)}"
             elif not (text.isascii() or _encodable(text)):
-                wrong[index] = (
+                wrong[row] = (
                     "holds a lone surrogate, so it is no valid Unicode; decode its source with `errors='replace'`"
                 )
             elif not self.accepts_blank and not text.strip():
-                wrong[index] = "is empty or blank, which this model's provider refuses; leave it out"
-        if wrong:
-            raise InvalidInputError(_message(wrong), indices=list(wrong))
+                wrong[row] = "is empty or blank, which this model's provider refuses; leave it out"
+        return wrong
 
 
 def _message(wrong: Mapping[int, str]) -> str:

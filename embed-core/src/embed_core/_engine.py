@@ -1,0 +1,183 @@
+"""The one path from a caller to a hook, written once for every kind and colour, and the list of what happens on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from embed_core import _space
+from embed_core._hooks import Hooks
+from embed_core._io import IO, Blocking, Threaded
+from embed_core._limits import RateLimiter
+from embed_core._progress import progress
+from embed_core._space import Dimension
+from embed_core._types import OPERATIONAL, Embedding, Kind, LongText, Middleware, Next, OnError, Request, Vectors
+from embed_core.errors import ConfigurationError, EmbedError
+from embed_core.instrumentation import CallbackManager, dispatcher
+from embed_core.instrumentation.dispatcher import Handler
+from embed_core.kvstore import KVStore
+from embed_core.middleware.batched import Batched
+from embed_core.middleware.checked import Checked
+from embed_core.middleware.fitted import Fitted
+from embed_core.middleware.instrumented import Instrumented
+from embed_core.middleware.isolated import Isolated
+from embed_core.middleware.joined import Joined
+from embed_core.middleware.rate_limited import RateLimited
+from embed_core.middleware.recalled import Recalled
+from embed_core.middleware.remembered import Remembered
+from embed_core.middleware.retried import Retried, RetryPolicy
+from embed_core.middleware.validated import Validated, collect
+
+_WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
+
+
+class Engine(Hooks):
+    """Everything behind the public methods of a model: fields, the middleware list and the way through it.
+
+    `BaseEmbedding` documents the fields.
+    """
+
+    model_name: str = "unknown"
+    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
+    num_workers: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
+    embeddings_cache: Annotated[KVStore | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    rate_limiter: Annotated[RateLimiter | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    retry: Annotated[RetryPolicy, OPERATIONAL] = RetryPolicy()
+    long_text: LongText = "truncate"
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
+
+    _chain: _Chain | None = PrivateAttr(default=None)
+    _making: Any = PrivateAttr(default_factory=threading.Lock)
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable hash of the space: vectors of models with equal fingerprints may be compared, others may not."""
+        return _space.fingerprint(self._space())
+
+    @property
+    def dimension(self) -> int | None:
+        """The length of the vectors; None until it is declared or the first one was made."""
+        return self._ready().dimension.known
+
+    def _middleware(self, dimension: Dimension) -> list[Middleware]:
+        """Return everything that happens between the caller and the hook, outermost first."""
+        store, keys = self.embeddings_cache, self._keys()
+        return [
+            Validated(self.accepts_blank),
+            Fitted(self.long_text, self._input_limit, self._windows, self.normalizes),
+            *([Recalled(store, keys, dimension, self.model_name, self._listeners)] if store is not None else []),
+            Batched(self._plan, self.num_workers),
+            Isolated(),
+            *([Joined(store, keys, dimension), Remembered(store, keys)] if store is not None else []),
+            Instrumented(self.model_name, self._listeners),
+            Retried(self.retry),
+            *([RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []),
+            Checked(self.model_name, dimension),
+            *self.middlewares,
+        ]
+
+    async def _embed(
+        self,
+        io: IO,
+        kind: Kind,
+        inputs: Iterable[Any],
+        *,
+        show_progress: bool = False,
+        start: int = 0,
+        keep_going: bool = False,
+    ) -> Vectors:
+        collected = collect(kind, inputs)
+        if not collected:
+            return np.empty((0, self.dimension or 0), dtype=np.float32)
+        chain = self._chain if self._chain is not None else await io.call(self._ready)
+        indices = range(start, start + len(collected))
+        with progress(kind, len(collected), show=show_progress) as bar:
+            request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
+            return await chain.run(request, io, self._provide)
+
+    async def _lists(
+        self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
+    ) -> list[Embedding]:
+        collected, keep_going = collect(kind, inputs), _keeps_going(on_error)
+        try:
+            vectors = await self._embed(io, kind, collected, show_progress=show_progress, keep_going=keep_going)
+        except EmbedError as error:
+            if not (keep_going and error.failed):
+                raise
+            return _with_gaps(len(collected), error.completed)
+        embeddings: list[Embedding] = vectors.tolist()
+        return embeddings
+
+    async def _provide(self, io: IO, request: Request) -> Any:
+        """Make the provider call: the hook for the kind, in the caller's colour."""
+        inputs = list(request.inputs)
+        if request.kind == "image":
+            inputs = await io.call(lambda: [image.open() for image in request.inputs])
+        sync = getattr(self, f"_get_{request.kind}_embeddings")
+        async_ = getattr(self, f"_aget_{request.kind}_embeddings")
+        return await io.call(lambda: sync(inputs), lambda: async_(inputs))
+
+    def _ready(self) -> _Chain:
+        with self._making:
+            if self._chain is None:
+                dimension = Dimension(self._declared_dimension())
+                self._chain = _Chain(tuple(self._middleware(dimension)), dimension)
+            return self._chain
+
+    def _keys(self) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
+        return partial(_space.keys, self.fingerprint if self.embeddings_cache is not None else "")
+
+    def _listeners(self) -> Sequence[Handler]:
+        mine = self.callback_manager
+        return dispatcher.handlers if mine is None else (*dispatcher.handlers, *mine.handlers)
+
+    def _configuration_changed(self) -> None:
+        self._chain = None
+
+    def _io(self) -> IO:
+        return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()
+
+    @staticmethod
+    def _one(vectors: Vectors) -> Embedding:
+        embedding: Embedding = vectors[0].tolist()
+        return embedding
+
+    def _window_size(self) -> int:
+        return self.embed_batch_size * self.num_workers * _WINDOW
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """A model's middleware, made once for a configuration."""
+
+    middleware: tuple[Middleware, ...]
+    dimension: Dimension
+
+    async def run(self, request: Request, io: IO, provide: Callable[[IO, Request], Awaitable[Any]]) -> Vectors:
+        next_: Next = partial(provide, io)
+        for one in reversed(self.middleware):
+            next_ = partial(_step, one, next_, io)
+        return await next_(request)
+
+
+def _step(one: Middleware, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:
+    return one(request, next_, io)
+
+
+def _keeps_going(on_error: OnError) -> bool:
+    if on_error not in {"raise", "none"}:
+        msg = f"`on_error` is {on_error!r}; it must be 'raise' or 'none'"
+        raise ConfigurationError(msg)
+    return on_error == "none"
+
+
+def _with_gaps(count: int, completed: Mapping[int, Vectors]) -> list[Any]:
+    return [completed[index].tolist() if index in completed else None for index in range(count)]

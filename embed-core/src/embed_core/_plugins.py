@@ -1,0 +1,138 @@
+"""Plugins: what installed packages declare by entry points, found without importing any of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any, Final
+
+from embed_core.errors import IntegrationNotInstalledError
+
+EMBEDDINGS: Final = "embed_core.embeddings"
+"""Entry points `provider = "module:Class"`, the class a `BaseEmbedding`."""
+
+ADAPTERS: Final = "embed_core.adapters"
+"""Entry points `root_module = "module:function"`; the function turns a foreign object into a `BaseEmbedding`."""
+
+FIRST_PARTY: Final = {
+    "azure": "embeddings-openai",
+    "clip": "embeddings-huggingface",
+    "huggingface": "embeddings-huggingface",
+    "langchain_core": "embed-core",
+    "local": "embeddings-huggingface",
+    "mock": "embed-core",
+    "mock-multimodal": "embed-core",
+    "openai": "embeddings-openai",
+    "openai-compatible": "embeddings-openai",
+    "sentence_transformers": "embeddings-huggingface",
+}
+"""The package behind each name of ours: what to install where it is missing, and who wins where two declare it."""
+
+_CORE: Final = "embed-core"
+_LOG = logging.getLogger("embed_core")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One name that an installed package declares.
+
+    Attributes:
+        name: the name, for an embedding the provider: what stands before the colon of a spec.
+        package: the distribution that declares it, as `pip` names it.
+        version: that distribution's version.
+        target: where it is, as `module:attribute`.
+    """
+
+    name: str
+    package: str
+    version: str
+    target: str
+
+    def load(self) -> Any:
+        """Import what the plugin names.
+
+        Raises:
+            IntegrationNotInstalledError: it does not import; the cause is kept.
+        """
+        try:
+            return metadata.EntryPoint(self.name, self.target, EMBEDDINGS).load()
+        except (Exception, SystemExit) as error:
+            msg = (
+                f"`{self.name}` of `{self.package}` {self.version} does not import "
+                f"({type(error).__name__}: {error}); try `pip install --upgrade {self.package}`"
+            )
+            raise IntegrationNotInstalledError(msg) from error
+
+
+def installed_providers() -> list[Plugin]:
+    """Return what can stand before the colon of a spec, by name; nothing is imported.
+
+    `EMBED_PLUGINS` limits it to the packages or names in that comma-separated list, the core's own aside.
+    """
+    return sorted(declared(EMBEDDINGS).values(), key=lambda plugin: plugin.name)
+
+
+def declared(group: str, *, everything: bool = False) -> dict[str, Plugin]:
+    """Return the plugins of an entry-point group by name; `everything` ignores `EMBED_PLUGINS`.
+
+    Where two packages declare one name, the package it belongs to wins, else the first by distribution name.
+    """
+    found: dict[str, Plugin] = {}
+    for plugin in sorted(_plugins(group), key=_rank):
+        if not (everything or _is_wanted(plugin)):
+            continue
+        winner = found.setdefault(plugin.name, plugin)
+        if winner.package != plugin.package:
+            _warn_of_a_rival(plugin.name, winner.package, plugin.package)
+    return found
+
+
+def _plugins(group: str) -> Iterator[Plugin]:
+    for package in _packages(group):
+        try:
+            # By name, because of two copies of a package on the path only the first one counts.
+            distribution = metadata.distribution(package)
+            entries = [entry for entry in distribution.entry_points if entry.group == group]
+            version = distribution.version or "?"
+        except Exception as error:  # noqa: BLE001  one broken package must not break the others
+            _LOG.warning("The entry points of `%s` cannot be read (%s); they are left out", package, error)
+            continue
+        for entry in entries:
+            yield Plugin(entry.name, package, version, entry.value)
+
+
+def _packages(group: str) -> set[str]:
+    """Return the distributions whose raw entry points mention the group; parsing all of them takes far longer."""
+    packages = set()
+    for distribution in metadata.distributions():
+        if f"[{group}]" in (distribution.read_text("entry_points.txt") or "") and (name := distribution.name):
+            packages.add(name)
+    return packages
+
+
+def _rank(plugin: Plugin) -> tuple[bool, str]:
+    package = normalized(plugin.package)
+    return package != FIRST_PARTY.get(plugin.name), package
+
+
+def _is_wanted(plugin: Plugin) -> bool:
+    package = normalized(plugin.package)
+    wanted = os.environ.get("EMBED_PLUGINS")
+    if wanted is None or package == _CORE:
+        return True
+    return bool({plugin.name, package} & {part for one in wanted.split(",") for part in (one.strip(), normalized(one))})
+
+
+def normalized(package: str) -> str:
+    """Return a distribution's name as the packaging specification compares it."""
+    return re.sub(r"[-_.]+", "-", package.strip()).lower()
+
+
+@cache
+def _warn_of_a_rival(name: str, winner: str, loser: str) -> None:
+    _LOG.warning("Both `%s` and `%s` declare `%s`; `%s` is used", winner, loser, name, winner)

@@ -1,0 +1,51 @@
+"""One bad text never fails its neighbours: a batch that the provider refuses is halved until the culprit is alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embed_core._io import IO
+from embed_core._partial import Outcome
+from embed_core._types import Next, Request, Vectors
+from embed_core.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Isolated:
+    """Sends a refused batch again without the inputs it was refused for; O(bad x log batch) more calls.
+
+    Only an `InvalidInputError` is the fault of single inputs. Where it names them, the others go in one call.
+    """
+
+    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+        try:
+            return await next(request)
+        except InvalidInputError as error:
+            if len(request.inputs) == 1:
+                raise
+            refused = error
+        outcome = Outcome()
+        await self._isolate(request, refused, next, outcome)
+        raise outcome.error(request)
+
+    async def _isolate(self, request: Request, error: InvalidInputError, next: Next, outcome: Outcome) -> None:
+        named = set(error.indices) & set(request.indices)
+        if len(request.inputs) == 1 or len(named) == len(request.inputs):
+            outcome.note(request, error)
+            return
+        rows = range(len(request.inputs))
+        if named:
+            outcome.failed.update((request.ids[row], error) for row in rows if request.indices[row] in named)
+            parts = [[row for row in rows if request.indices[row] not in named]]
+        else:
+            parts = [list(rows[: len(rows) // 2]), list(rows[len(rows) // 2 :])]
+        for part in parts:
+            await self._send(request.pick(part), next, outcome)
+
+    async def _send(self, request: Request, next: Next, outcome: Outcome) -> None:
+        try:
+            vectors = await next(request)
+        except InvalidInputError as error:
+            await self._isolate(request, error, next, outcome)
+        else:
+            outcome.completed.update(zip(request.ids, vectors, strict=True))
