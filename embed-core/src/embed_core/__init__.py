@@ -1,6 +1,7 @@
 """embed-core: the right vector for the right input, always."""
 
 from embed_core._base import BaseEmbedding
+from embed_core._images import ImageUrls, open_image
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
 from embed_core._multimodal import MultiModalEmbedding
@@ -12,6 +13,7 @@ __all__ = [
     "OPERATIONAL",
     "BaseEmbedding",
     "Embedding",
+    "ImageUrls",
     "Kind",
     "Middleware",
     "MockCall",
@@ -25,5 +27,6 @@ __all__ = [
     "SimilarityMode",
     "Vectors",
     "mean_agg",
+    "open_image",
     "similarity",
 ]

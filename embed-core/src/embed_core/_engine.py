@@ -71,7 +71,7 @@ class Engine(Hooks):
         """Return everything that happens between the caller and the hook, outermost first."""
         store, keys = self.embeddings_cache, self._keys()
         return [
-            Validated(self.accepts_blank),
+            Validated(self.accepts_blank, self._image_loader, self.num_workers),
             Fitted(self.long_text, self._input_limit, self._windows, self.normalizes),
             *([Recalled(store, keys, dimension, self.model_name, self._listeners)] if store is not None else []),
             Batched(self._plan, self.num_workers),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import PositiveInt
 
 from embed_core._config import Config
+from embed_core._images import ImageLoader
 from embed_core._io import in_thread
 from embed_core._types import Answer, Answers, Kind
 from embed_core.middleware.fitted import Windows, byte_windows
@@ -40,6 +41,14 @@ class Hooks(Config, ABC):
 
     embed_batch_size: PositiveInt
     max_input_tokens: PositiveInt | None
+
+    @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return models that a spec can name: those the provider documents, or those already on this machine.
+
+        `embed models` shows them. It must be quick: no network, no weights.
+        """
+        return ()
 
     @abstractmethod
     def _get_query_embedding(self, query: str) -> Answer:
@@ -96,6 +105,10 @@ class Hooks(Config, ABC):
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         """Return how many tokens a rate limiter should charge; by default four bytes of UTF-8 each."""
         return sum(-(-len(one.encode()) // 4) for one in inputs if isinstance(one, str))
+
+    def _image_loader(self) -> ImageLoader:
+        """Return what loads the images of one call."""
+        return ImageLoader()
 
     def _close(self) -> None:
         """Let go of clients and weights; they are made again on the next use."""

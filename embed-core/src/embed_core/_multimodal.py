@@ -5,20 +5,27 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from io import BytesIO
-from typing import Any
+from typing import Annotated, Any
 
 from embed_core._base import BaseEmbedding
 from embed_core._hooks import default_hook
+from embed_core._images import ImageLoader, ImageUrls
 from embed_core._io import Asyncio, Blocking, drive, in_thread
-from embed_core._types import Answer, Answers, Embedding, OnError, Vectors
+from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, OnError, Vectors
 
 
 class MultiModalEmbedding(BaseEmbedding):
     """A model that turns images as well as texts into vectors of one space.
 
-    An image is a path, bytes, a file object, a PIL image, a numpy array or a `data:` URI. Hooks receive each as a
-    `BytesIO` that `PIL.Image.open` understands.
+    An image is a path, bytes, a file object, a PIL image, a `uint8` numpy array, a `data:` URI, or where `image_urls`
+    is set an `http(s)` address. Hooks receive each as a `BytesIO` of an image file, metadata included: open it with
+    `embed_core.open_image`, which turns photographs upright.
+
+    Attributes:
+        image_urls: limits within which images are fetched from public web addresses; None fetches nothing.
     """
+
+    image_urls: Annotated[ImageUrls | None, OPERATIONAL] = None
 
     @abstractmethod
     def _get_image_embedding(self, image: BytesIO) -> Answer:
@@ -35,6 +42,9 @@ class MultiModalEmbedding(BaseEmbedding):
     @default_hook
     async def _aget_image_embeddings(self, images: list[BytesIO]) -> Answers:
         return await self._abatch("image", images)
+
+    def _image_loader(self) -> ImageLoader:
+        return ImageLoader(self.image_urls)
 
     def get_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; return its vector as a list of `dimension` floats."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from embed_core._images import ImageLoader
 from embed_core._io import IO
 from embed_core._partial import raise_without
 from embed_core._types import Kind, Next, Request, Vectors
@@ -21,7 +22,7 @@ def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
         InvalidInputError: a single value came where several belong.
     """
     single = f"`get_{kind}_embedding`"
-    if isinstance(inputs, str | bytes | bytearray | Mapping):
+    if isinstance(inputs, str | bytes | bytearray | Mapping) or (kind == "image" and _is_one_image(inputs)):
         msg = f"got one `{type(inputs).__name__}` where several inputs belong; wrap it in a list or use {single}"
         raise InvalidInputError(msg)
     try:
@@ -35,22 +36,41 @@ def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Refuses what cannot be embedded, by index; texts here, images through their loader."""
+    """Refuses what cannot be embedded, by index; texts here, images through their loader, `workers` at a time."""
 
     accepts_blank: bool
+    image_loader: Callable[[], ImageLoader] = ImageLoader
+    workers: int = 1
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         if request.kind == "image":
-            from embed_core._images import load_images
-
-            images = await io.call(lambda: load_images(request.inputs))
-            return await next(replace(request, inputs=images))
+            with self.image_loader() as loader:
+                return await self._with_images(request, loader, next, io)
         wrong = self._wrong(request.inputs)
         if wrong:
             reasons = {request.indices[row]: reason for row, reason in wrong.items()}
             error = InvalidInputError(_message(reasons), indices=list(reasons))
             await raise_without(request, set(wrong), error, next)
         return await next(request)
+
+    async def _with_images(self, request: Request, loader: ImageLoader, next: Next, io: IO) -> Vectors:
+        images: list[Any] = list(request.inputs)
+        wrong: dict[int, InvalidInputError] = {}
+
+        async def load(row: int) -> None:
+            try:
+                images[row] = await io.call(lambda: loader.load(request.inputs[row], request.indices[row]))
+            except InvalidInputError as error:
+                wrong[row] = error
+
+        await io.map(load, range(len(images)), workers=min(self.workers, len(images)))
+        loaded = replace(request, inputs=images)
+        if wrong:
+            reasons = {request.indices[row]: str(wrong[row]) for row in sorted(wrong)}
+            error = InvalidInputError(_message(reasons), indices=list(reasons))
+            error.__cause__ = wrong[min(wrong)].__cause__
+            await raise_without(loaded, set(wrong), error, next)
+        return await next(loaded)
 
     def _wrong(self, texts: Sequence[Any]) -> dict[int, str]:
         """Return the reason by row of each text that cannot be embedded."""
@@ -65,6 +85,11 @@ class Validated:
             elif not self.accepts_blank and not text.strip():
                 wrong[row] = "is empty or blank, which this model's provider refuses; leave it out"
         return wrong
+
+
+def _is_one_image(inputs: Any) -> bool:
+    """Tell what would iterate over something else: a file's lines, an array's rows of pixels."""
+    return hasattr(inputs, "read") or getattr(inputs, "ndim", 4) < 4
 
 
 def _message(wrong: Mapping[int, str]) -> str:

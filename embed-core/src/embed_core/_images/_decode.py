@@ -1,0 +1,167 @@
+"""Pillow on a short lead: raster formats only, a bounded number of pixels, upright."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from embed_core.errors import IntegrationNotInstalledError, InvalidInputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Not all that Pillow knows: EPS, for one, runs Ghostscript on what it is given.
+_FORMATS = {
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
+}  # fmt: skip
+_MAX_PIXELS = 89_478_485  # Pillow's own default: a quarter of a GiB at three bytes each
+_DIGEST_BYTES = 32
+_ORIENTATION = 0x0112  # the EXIF tag; Exif 2.32, table 4
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+
+
+def pillow() -> Any:
+    """Return the `PIL.Image` module.
+
+    Raises:
+        IntegrationNotInstalledError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        msg = f'images need Pillow, which cannot be imported ({error}); run `pip install "embed-core[images]"`'
+        raise IntegrationNotInstalledError(msg) from error
+    return Image
+
+
+def check(encoded: bytes) -> None:
+    """Decode an image as cheaply as its format allows, to the last byte.
+
+    Raises:
+        InvalidInputError: it is no image, damaged, cut short, or too large when unpacked.
+    """
+    with _sound(), _opened(encoded) as image:
+        image.draft(None, (1, 1))  # JPEG at an eighth of its size: every byte is read, few pixels are made
+        image.load()
+
+
+def decode(encoded: bytes) -> Image.Image:
+    """Return the image upright, as its file has the pixels.
+
+    Raises:
+        InvalidInputError: see `check`.
+    """
+    with _sound(), _opened(encoded) as image:
+        return upright(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation and forget it; metadata too damaged to read turns nothing, as in browsers."""
+    _refuse_bomb(image)
+    image.load()
+    orientation = None
+    with suppress(Exception):
+        orientation = image.getexif().get(_ORIENTATION)
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(pillow().Transpose[turn])
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """Return the image as eight bits of red, green and blue; sixteen-bit grey is scaled, where Pillow would clip it."""
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return image.convert("RGB")
+
+
+def canonical(image: Image.Image) -> Image.Image:
+    """Return upright pixels in a mode that a PNG keeps exactly.
+
+    Raises:
+        InvalidInputError: the image is empty, too large, or its file turns out to be damaged.
+    """
+    with _sound():
+        image = upright(image)
+        if image.mode in {"LA", "RGBA"}:
+            return image
+        if image.has_transparency_data:
+            return image.convert("RGBA")
+        if image.mode.startswith("I"):
+            return image.convert("I")
+        return image if image.mode in {"1", "L", "RGB"} else image.convert("RGB")
+
+
+def pixel_digest(image: Image.Image) -> bytes:
+    """Return a hash over mode, size and pixels."""
+    digest = hashlib.blake2b(f"{image.mode} {image.size}".encode(), digest_size=_DIGEST_BYTES, person=b"pixels")
+    digest.update(image.tobytes())
+    return digest.digest()
+
+
+def encoded_digest(encoded: bytes) -> bytes:
+    """Return a hash over the bytes of an image file."""
+    return hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest()
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode pixels without loss; quickly, since the provider's hook decodes them at once."""
+    stream = BytesIO()
+    image.save(stream, "PNG", compress_level=1, exif=b"")
+    return stream.getvalue()
+
+
+@contextmanager
+def _opened(encoded: bytes) -> Iterator[Any]:
+    with pillow().open(BytesIO(encoded), formats=_formats()) as image:
+        _refuse_bomb(image)
+        yield image
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """Turn the many exceptions of Pillow's decoders into one."""
+    image_module = pillow()
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except image_module.UnidentifiedImageError as error:
+        msg = f"is no image in a format that is read here ({', '.join(_formats())})"
+        raise InvalidInputError(msg) from error
+    except (image_module.DecompressionBombError, image_module.DecompressionBombWarning) as error:
+        msg = f"is too large when unpacked ({error}); if you trust it, raise `PIL.Image.MAX_IMAGE_PIXELS`"
+        raise InvalidInputError(msg) from error
+    except Exception as error:
+        msg = f"is a damaged or truncated image ({type(error).__name__}: {error})"
+        raise InvalidInputError(msg) from error
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    pixels, limit = image.width * image.height, pillow().MAX_IMAGE_PIXELS or _MAX_PIXELS
+    if not pixels:
+        msg = f"is empty: {image.width} x {image.height} pixels"
+        raise InvalidInputError(msg)
+    if pixels > limit:
+        msg = (
+            f"unpacks to {image.width} x {image.height} pixels, more than {limit}; shrink it, or if you trust it set "
+            "`PIL.Image.MAX_IMAGE_PIXELS` higher"
+        )
+        raise InvalidInputError(msg)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    image = pillow()
+    image.init()
+    return tuple(name for name in image.ID if name in _FORMATS)

@@ -1,0 +1,256 @@
+"""Anything that is an image, looked at once, hashed, and opened again when the provider is called."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+
+from embed_core._images import _decode
+from embed_core._images._policy import ImageUrls
+from embed_core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MAX_BYTES = 512 * 1024 * 1024
+_new_spool = partial(SpooledTemporaryFile, max_size=64 * 1024 * 1024)  # in memory up to here
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ImageInput:
+    """An image on its way to the provider: what it is known by, and how to get at it again.
+
+    Attributes:
+        index: its position in what the caller passed.
+        digest: a hash of its content, 32 bytes; the same for a path, bytes and a `data:` URI of the same file.
+    """
+
+    index: int
+    digest: bytes
+    read: Callable[[], tuple[bytes, bytes]]
+
+    def open(self) -> BytesIO:
+        """Return the image's file content.
+
+        Raises:
+            InvalidInputError: it is gone, or no longer what was checked.
+        """
+        try:
+            digest, encoded = self.read()
+        except (OSError, InvalidInputError) as error:
+            msg = f"input {self.index} could be read a moment ago and now cannot ({error}); run again without it"
+            raise InvalidInputError(msg, indices=(self.index,)) from error
+        if digest != self.digest:
+            msg = f"input {self.index} changed while it was being embedded; run again when nothing writes to it"
+            raise InvalidInputError(msg, indices=(self.index,))
+        return BytesIO(encoded)
+
+    def __repr__(self) -> str:
+        return f"<image {self.index}, {self.digest.hex()[:12]}>"
+
+
+class ImageLoader:
+    """Loads the images of one call; what can be read only once is kept in a temporary file until the block ends."""
+
+    def __init__(self, urls: ImageUrls | None = None) -> None:
+        self._urls = urls
+        self._lock = threading.Lock()
+        self._spool: Any = None
+        self._closing = ExitStack()
+
+    def load(self, source: Any, index: int = 0) -> ImageInput:
+        """Check one image from its first byte to its last.
+
+        Raises:
+            InvalidInputError: it is none, or none that can be had; the message begins with the verb.
+            IntegrationNotInstalledError: Pillow is not installed.
+        """
+        if _is_pixels(source):
+            image = _pixels(source)
+            return ImageInput(index, _decode.pixel_digest(image), lambda: _as_png(source))
+        encoded, again = self._content(source)
+        _decode.check(encoded)
+        again = again or self._keep(encoded)
+        return ImageInput(index, _decode.encoded_digest(encoded), lambda: _with_digest(again()))
+
+    def _content(self, source: Any) -> tuple[bytes, Callable[[], bytes] | None]:
+        """Return the content of an image file and, where there is one, a way to read it again."""
+        if hasattr(source, "as_py"):  # an Arrow scalar
+            source = source.as_py()
+        if isinstance(source, str) and (scheme := _URL.match(source)):
+            return self._fetch(source, scheme[1].lower()), None
+        if hasattr(source, "read"):
+            return _read_stream(source), None
+        read = _reader(source)
+        return read(), read
+
+    def _fetch(self, url: str, scheme: str) -> bytes:
+        if scheme not in {"http", "https"}:
+            msg = f"is a `{scheme}:` address, which is not read here; pass a path, bytes or a file object"
+            raise InvalidInputError(msg)
+        if self._urls is None:
+            msg = "is a web address, and fetching is off; set the model's `image_urls=ImageUrls()` or pass the bytes"
+            raise InvalidInputError(msg)
+        from embed_core._images._fetch import Fetcher
+
+        return Fetcher(self._urls)(url)
+
+    def _keep(self, content: bytes) -> Callable[[], bytes]:
+        with self._lock:
+            if self._spool is None:
+                self._spool = self._closing.enter_context(_new_spool())
+            start = self._spool.seek(0, os.SEEK_END)
+            self._spool.write(content)
+        return lambda: self._kept(start, len(content))
+
+    def _kept(self, start: int, length: int) -> bytes:
+        with self._lock:
+            self._spool.seek(start)
+            content: bytes = self._spool.read(length)
+            return content
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closing.close()
+
+
+def open_image(source: Any) -> Image.Image:
+    """Open an image for a model: upright, RGB, safe to decode.
+
+    What an integration calls on each `BytesIO` that its image hook receives. Transparency is dropped, as
+    `PIL.Image.Image.convert` does.
+
+    Args:
+        source: a path, bytes, a file object, a PIL image, a `data:` URI, or a `uint8` array of shape (height, width),
+            (height, width, 3) or (height, width, 4).
+
+    Returns:
+        A `PIL.Image.Image` of mode RGB.
+
+    Raises:
+        InvalidInputError: it is no image, damaged, or too large when unpacked.
+        IntegrationNotInstalledError: Pillow is not installed.
+    """
+    try:
+        if _is_pixels(source):
+            return _decode.rgb(_pixels(source))
+        with ImageLoader() as loader:
+            return _decode.rgb(_decode.decode(loader._content(source)[0]))
+    except InvalidInputError as error:
+        msg = f"the image {error}"
+        raise InvalidInputError(msg) from (error.__cause__ or error)
+
+
+def _is_pixels(source: Any) -> bool:
+    return isinstance(source, np.ndarray | _decode.pillow().Image)
+
+
+def _pixels(source: Any) -> Image.Image:
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
+            msg = (
+                f"is an array of shape {source.shape} and type {source.dtype}; images are `uint8` arrays of shape "
+                "(height, width), (height, width, 3) or (height, width, 4)"
+            )
+            raise InvalidInputError(msg)
+        if not source.size:
+            msg = f"is an empty array of shape {source.shape}"
+            raise InvalidInputError(msg)
+        source = _decode.pillow().fromarray(np.ascontiguousarray(source))
+    return _decode.canonical(source)
+
+
+def _as_png(source: Any) -> tuple[bytes, bytes]:
+    image = _pixels(source)
+    return _decode.pixel_digest(image), _decode.png(image)
+
+
+def _with_digest(encoded: bytes) -> tuple[bytes, bytes]:
+    return _decode.encoded_digest(encoded), encoded
+
+
+def _reader(source: Any) -> Callable[[], bytes]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return lambda: bytes(source)
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return lambda: _read_data_uri(source)
+    if isinstance(source, str | os.PathLike):
+        path = Path(source).absolute()  # the working directory may change before the provider is called
+        return lambda: _read_file(path)
+    what = "`None`" if source is None else f"of type `{type(source).__name__}`"
+    msg = f"is {what}, not a path, bytes, a file object, a PIL image, a numpy array or a `data:` URI"
+    raise InvalidInputError(msg)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+            msg = f"is `{_shorten(str(path))}`, which is no regular file"
+            raise InvalidInputError(msg)
+        _refuse_large(status.st_size)
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        msg = f"is the path `{_shorten(str(path))}`, which cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise InvalidInputError(msg) from error
+
+
+def _read_stream(source: Any) -> bytes:
+    try:
+        if hasattr(source, "seek") and getattr(source, "seekable", lambda: True)():
+            source.seek(0)  # as `PIL.Image.open` does; a buffer just written stands at its end
+        content = source.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        msg = f"is a file object that cannot be read ({error})"
+        raise InvalidInputError(msg) from error
+    if not isinstance(content, bytes):
+        msg = f"is a file object that gives `{type(content).__name__}`, not bytes; open the file with mode 'rb'"
+        raise InvalidInputError(msg)
+    _refuse_large(len(content))
+    return content
+
+
+def _read_data_uri(uri: str) -> bytes:
+    head, comma, payload = uri.partition(",")
+    try:
+        content = unquote_to_bytes(payload)
+        if head.lower().endswith(";base64"):
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+    except ValueError as error:
+        msg = f"is a damaged `data:` URI ({error})"
+        raise InvalidInputError(msg) from error
+    if not comma:
+        msg = "is a `data:` URI without a comma, so without content"
+        raise InvalidInputError(msg)
+    return content
+
+
+def _refuse_large(size: int) -> None:
+    if size > _MAX_BYTES:
+        msg = f"is larger than {_MAX_BYTES >> 20} MiB; shrink it"
+        raise InvalidInputError(msg)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
