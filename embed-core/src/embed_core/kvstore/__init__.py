@@ -3,5 +3,6 @@
 from embed_core.kvstore._codec import decode, encode
 from embed_core.kvstore._interface import KVStore
 from embed_core.kvstore._memory import MemoryKVStore
+from embed_core.kvstore._sqlite import SQLiteKVStore
 
-__all__ = ["KVStore", "MemoryKVStore", "decode", "encode"]
+__all__ = ["KVStore", "MemoryKVStore", "SQLiteKVStore", "decode", "encode"]
