@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class MockEmbedding(BaseEmbedding):
 
     _calls: deque[MockCall] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED_CALLS))
     _counts: list[int] = PrivateAttr(default_factory=lambda: [0, 0])
+    _counting: Any = PrivateAttr(default_factory=threading.RLock)
 
     @property
     def calls(self) -> list[MockCall]:
@@ -61,13 +63,15 @@ class MockEmbedding(BaseEmbedding):
 
     def reset(self) -> None:
         """Count from zero again."""
-        self._calls.clear()
-        self._counts[:] = [0, 0]
+        with self._counting:
+            self._calls.clear()
+            self._counts[:] = [0, 0]
 
     def _answer(self, kind: Kind, inputs: Sequence[Any], contents: Sequence[bytes]) -> Vectors:
-        self._calls.append(MockCall(kind, tuple(inputs)))
-        self._counts[0] += 1
-        self._counts[1] += len(inputs)
+        with self._counting:
+            self._calls.append(MockCall(kind, tuple(inputs)))
+            self._counts[0] += 1
+            self._counts[1] += len(inputs)
         return np.array([hashed_unit_vector(content, self.embed_dim) for content in contents])
 
     def _get_query_embedding(self, query: str) -> Any:

@@ -1,0 +1,58 @@
+"""A provider that misbehaves on command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from pydantic import Field
+
+from embed_core import OPERATIONAL, Kind, MockEmbedding, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One provider call, as a script sees it.
+
+    Attributes:
+        number: 0 for the first call of the model, then 1, 2, …
+        inputs: the batch.
+        vectors: what an honest provider would answer: float32 of shape (len(inputs), dimension), in input order.
+    """
+
+    number: int
+    kind: Kind
+    inputs: Sequence[Any]
+    vectors: Vectors
+
+
+Script: TypeAlias = Callable[[Turn], Any]
+"""Returns what the hook returns, or raises what the hook raises."""
+
+
+def honest(turn: Turn) -> Vectors:
+    """Answer as a good provider does."""
+    return turn.vectors
+
+
+class ScriptedEmbedding(MockEmbedding):
+    """A `MockEmbedding` whose answers pass through a script, and whose sync callers get threads.
+
+    Example:
+        >>> model = ScriptedEmbedding(script=lambda turn: turn.vectors[:-1])
+        >>> model.embed_texts(["one", "two"])
+        Traceback (most recent call last):
+        embed_core.errors.EmbeddingIntegrityError: `mock` answered 1 vectors for 2 inputs, at input 0, 1; no vector of this batch is used. Report it to whoever runs the provider or wrote the integration
+    """  # noqa: E501  # the error is one line
+
+    provider: ClassVar[str | None] = "scripted"
+    io_bound: ClassVar[bool] = True
+
+    script: Annotated[Script, OPERATIONAL] = Field(default=honest, exclude=True, repr=False)
+
+    def _answer(self, kind: Kind, inputs: Sequence[Any], contents: Sequence[bytes]) -> Any:
+        with self._counting:
+            number = self.call_count
+            vectors = super()._answer(kind, inputs, contents)
+        return self.script(Turn(number, kind, inputs, vectors))
