@@ -5,13 +5,17 @@ from embed_core._images import ImageUrls, open_image
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
 from embed_core._multimodal import MultiModalEmbedding
+from embed_core._plugins import Plugin, installed_providers
+from embed_core._registry import resolve_embed_model
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
+from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
 
 __all__ = [
     "OPERATIONAL",
     "BaseEmbedding",
+    "EmbedError",
     "Embedding",
     "ImageUrls",
     "Kind",
@@ -20,13 +24,16 @@ __all__ = [
     "MockEmbedding",
     "MockMultiModalEmbedding",
     "MultiModalEmbedding",
+    "Plugin",
     "ProviderResponse",
     "RateLimiter",
     "Request",
     "RetryPolicy",
     "SimilarityMode",
     "Vectors",
+    "installed_providers",
     "mean_agg",
+    "resolve_embed_model",
     "open_image",
     "similarity",
 ]

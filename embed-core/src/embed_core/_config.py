@@ -19,7 +19,11 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", validate_assignment=True, arbitrary_types_allowed=True, protected_namespaces=()
+        extra="forbid",
+        validate_assignment=True,
+        arbitrary_types_allowed=True,
+        protected_namespaces=(),
+        hide_input_in_errors=True,  # the input of a wrong constructor call may hold a secret
     )
 
     provider: ClassVar[str | None] = None
@@ -56,6 +60,16 @@ class Config(BaseModel):
             msg = f"the configuration is of provider `{provider}`, not `{expected}`; use `resolve_embed_model(config)`"
             raise ConfigurationError(msg)
         return cls(**(values | overrides))
+
+    @classmethod
+    def from_spec(cls, model: str, /, **options: Any) -> Self:
+        """Return the model that a spec `provider:model?option=value` names.
+
+        Args:
+            model: what stands after the colon; empty means the provider's own default.
+            options: fields; those from a spec are strings, which pydantic converts.
+        """
+        return cls(**({"model_name": model} if model else {}), **options)
 
     @classmethod
     def class_name(cls) -> str:

@@ -88,31 +88,34 @@ def declared(group: str, *, everything: bool = False) -> dict[str, Plugin]:
             continue
         winner = found.setdefault(plugin.name, plugin)
         if winner.package != plugin.package:
-            _warn_of_a_rival(plugin.name, winner.package, plugin.package)
+            _warn_once(
+                f"Both `{winner.package}` and `{plugin.package}` declare `{plugin.name}`; `{winner.package}` is used"
+            )
     return found
 
 
 def _plugins(group: str) -> Iterator[Plugin]:
-    for package in _packages(group):
-        try:
-            # By name, because of two copies of a package on the path only the first one counts.
-            distribution = metadata.distribution(package)
-            entries = [entry for entry in distribution.entry_points if entry.group == group]
-            version = distribution.version or "?"
-        except Exception as error:  # noqa: BLE001  one broken package must not break the others
-            _LOG.warning("The entry points of `%s` cannot be read (%s); they are left out", package, error)
-            continue
-        for entry in entries:
-            yield Plugin(entry.name, package, version, entry.value)
-
-
-def _packages(group: str) -> set[str]:
-    """Return the distributions whose raw entry points mention the group; parsing all of them takes far longer."""
-    packages = set()
     for distribution in metadata.distributions():
-        if f"[{group}]" in (distribution.read_text("entry_points.txt") or "") and (name := distribution.name):
-            packages.add(name)
-    return packages
+        try:
+            yield from _declared_by(distribution, group)
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+            _warn_once(f"The entry points in `{_place(distribution)}` cannot be read ({error!r}); they are left out")
+
+
+def _declared_by(distribution: metadata.Distribution, group: str) -> Iterator[Plugin]:
+    text = distribution.read_text("entry_points.txt")
+    if not text or f"[{group}]" not in text:  # parsing the files of all packages takes ten times as long
+        return
+    package = distribution.metadata["Name"]
+    if metadata.distribution(package).read_text("entry_points.txt") != text:
+        return  # another copy stands before it on the path, and that one counts
+    for entry in distribution.entry_points:
+        if entry.group == group:
+            yield Plugin(entry.name, package, distribution.version or "?", entry.value)
+
+
+def _place(distribution: metadata.Distribution) -> str:
+    return str(distribution.locate_file(""))
 
 
 def _rank(plugin: Plugin) -> tuple[bool, str]:
@@ -134,5 +137,5 @@ def normalized(package: str) -> str:
 
 
 @cache
-def _warn_of_a_rival(name: str, winner: str, loser: str) -> None:
-    _LOG.warning("Both `%s` and `%s` declare `%s`; `%s` is used", winner, loser, name, winner)
+def _warn_once(message: str) -> None:
+    _LOG.warning(message)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,17 +71,17 @@ def load_settings() -> Settings:
     """
     path = settings_path()
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values: Any = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
     except (OSError, ValueError) as error:
         msg = f"the settings in `{path}` cannot be read ({error}); repair or delete the file"
         raise ConfigurationError(msg) from error
-    default, aliases = (values.pop("default", None), values.pop("aliases", {})) if isinstance(values, dict) else (0, 0)
-    if not isinstance(default, str | None) or not _maps_strings(aliases):
-        msg = f'`{path}` holds no settings; expected `{{"default": "SPEC", "aliases": {{"NAME": "SPEC"}}}}`'
-        raise ConfigurationError(msg)
-    return Settings(default, aliases, values)
+    match {"default": None, "aliases": {}, **values} if isinstance(values, dict) else values:
+        case {"default": str() | None as default, "aliases": dict(aliases), **other} if _are_strings(aliases.values()):
+            return Settings(default, aliases, {str(name): value for name, value in other.items()})
+    msg = f'`{path}` holds no settings; expected `{{"default": "SPEC", "aliases": {{"NAME": "SPEC"}}}}`'
+    raise ConfigurationError(msg)
 
 
 def change_settings(change: Callable[[Settings], Settings]) -> None:
@@ -98,8 +98,8 @@ def change_settings(change: Callable[[Settings], Settings]) -> None:
         _replace(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def _maps_strings(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+def _are_strings(values: Iterable[object]) -> bool:
+    return all(isinstance(one, str) for one in values)
 
 
 def _replace(path: Path, text: str) -> None:

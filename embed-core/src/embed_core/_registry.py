@@ -1,0 +1,241 @@
+"""From a spec to a model: `resolve_embed_model`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from pydantic import ValidationError
+
+from embed_core._base import BaseEmbedding
+from embed_core._mock import MockEmbedding
+from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
+from embed_core._settings import load_settings
+from embed_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    IntegrationNotInstalledError,
+    UnknownProviderError,
+)
+
+T = TypeVar("T")
+
+_SECRET = ("key", "password", "secret", "token")
+
+
+def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
+    """Return the model that `spec` names; nothing is imported but what it takes.
+
+    A class of your own needs no registration: pass an instance, which comes back as it is.
+
+    Args:
+        spec: one of
+            - `"provider:model"`, with options as in `"openai:text-embedding-3-small?dimensions=512"` (`%26` stands for
+              an `&` within a value); the part before the colon alone means the provider's own default model
+            - `"local:FOLDER"` or `"local:NAME"`, a Hugging Face model; `"clip:NAME"`, one for images and texts
+            - an alias
+            - `"default"`: `EMBED_MODEL` from the environment, else the user's default, else OpenAI; a `MockEmbedding`
+              where `IS_TESTING` is set
+            - None: embeddings are disabled, a `MockEmbedding` of one dimension
+            - a dictionary from `to_dict()`
+            - a model, a LangChain `Embeddings`, or a `SentenceTransformer`
+        options: fields of the model; they win over those in the spec.
+
+    Raises:
+        IntegrationNotInstalledError: the package is missing or does not import.
+        UnknownProviderError: no installed package declares the provider.
+        ConfigurationError: the spec or an option makes no sense.
+        AuthenticationError: `"default"` comes to OpenAI and there is no key.
+    """
+    if isinstance(spec, str):
+        return _from_text(spec, options)
+    if spec is None:
+        return _checked("MockEmbedding", lambda: MockEmbedding(**{"embed_dim": 1, **options}))
+    if isinstance(spec, Mapping):
+        return _from_saved(spec, options)
+    if isinstance(spec, BaseEmbedding):
+        if options:
+            msg = f"options ({_names(options)}) cannot change a model that is there already; set them on the model"
+            raise ConfigurationError(msg)
+        return spec
+    return _adapted(spec, options)
+
+
+def plugin_of(spec: str, *, alias: str | None = None) -> Plugin:
+    """Return the plugin that a spec comes to, by aliases and the default; nothing is imported.
+
+    Args:
+        spec: as for `resolve_embed_model`.
+        alias: a name that is about to stand for the spec, which therefore must not lead back to it.
+
+    Raises:
+        ConfigurationError: the spec makes no sense.
+        UnknownProviderError: no installed package declares the provider.
+        IntegrationNotInstalledError: the package that is known to declare it is missing.
+    """
+    provider = _expanded(spec, alias).provider
+    return _provider("openai" if provider == "default" else provider)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """A spec in its parts; its options stay out of messages, because one may be a secret."""
+
+    provider: str
+    model: str
+    options: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}" if self.model else self.provider
+
+
+def _parsed(text: str) -> _Spec:
+    head, mark, query = text.strip().partition("?")
+    provider, _, model = (part.strip() for part in head.partition(":"))
+    if not provider:
+        msg = f"`{head}` names no provider; write `provider:model`, as in `local:BAAI/bge-small-en-v1.5`"
+        raise ConfigurationError(msg)
+    if provider[0] in "./\\~" or (len(provider) == 1 and model[:1] in {"/", "\\"}):
+        msg = f"`{head}` is a path; write `local:{head}` for the model in that folder"
+        raise ConfigurationError(msg)
+    options: dict[str, str] = {}
+    for pair in query.split("&") if mark else ():
+        name, equals, value = pair.partition("=")
+        if not (name and equals) or name in options:
+            problem = "is given twice" if name in options else "has no value"
+            msg = f"option `{name}` of `{head}` {problem}; write `{head}?option=value&other=value`"
+            raise ConfigurationError(msg)
+        options[name] = unquote(value)
+    return _Spec(provider, model, options)
+
+
+def _expanded(text: str, alias: str | None = None) -> _Spec:
+    """Return the spec with a provider in front, after aliases and the default."""
+    spec, seen = _parsed(text), [] if alias is None else [alias]
+    while not spec.model:
+        if spec.provider in seen:
+            msg = f"the names {' → '.join(f'`{name}`' for name in (*seen, spec.provider))} run in a circle; change one"
+            raise ConfigurationError(msg)
+        if (meaning := _meaning(spec.provider)) is None:
+            break
+        seen.append(spec.provider)
+        inner = _parsed(meaning)
+        spec = _Spec(inner.provider, inner.model, {**inner.options, **spec.options})
+    return spec
+
+
+def _meaning(name: str) -> str | None:
+    if name != "default":
+        return load_settings().aliases.get(name)
+    return os.environ.get("EMBED_MODEL") or load_settings().default
+
+
+def _from_text(text: str, options: Mapping[str, Any]) -> BaseEmbedding:
+    if text.strip() == "default" and os.environ.get("IS_TESTING", "0").lower() not in {"", "0", "false"}:
+        return _checked("MockEmbedding", lambda: MockEmbedding(**options))
+    spec = _expanded(text)
+    if spec.provider == "default":
+        spec = _openai_by_default(spec, options)
+    cls = _class(_provider(spec.provider))
+    return _checked(str(spec), lambda: cls.from_spec(spec.model, **{**spec.options, **options}))
+
+
+def _openai_by_default(spec: _Spec, options: Mapping[str, Any]) -> _Spec:
+    choose = "choose a model with `-m`, `EMBED_MODEL` or `embed models default SPEC`, as in `local`"
+    if "openai" not in declared(EMBEDDINGS):
+        msg = f"no model is chosen, and OpenAI's package is missing; `pip install embeddings-openai`, or {choose}"
+        raise IntegrationNotInstalledError(msg)
+    if not ({"api_key"} & {*options, *spec.options} or os.environ.get("OPENAI_API_KEY")):
+        msg = f"no model is chosen, and there is no key for OpenAI; set `OPENAI_API_KEY`, or {choose}"
+        raise AuthenticationError(msg)
+    return _Spec("openai", spec.model, spec.options)
+
+
+def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmbedding:
+    values = dict(saved)
+    provider = values.pop("provider", None)
+    if not isinstance(provider, str):
+        msg = f"the saved configuration has no `provider` (there are {_names(saved)}); expected what `to_dict()` gives"
+        raise ConfigurationError(msg)
+    cls = _class(_provider(provider))
+    return _checked(provider, lambda: cls.from_dict(values, **options))
+
+
+def _provider(name: str) -> Plugin:
+    plugins = declared(EMBEDDINGS)
+    if name in plugins:
+        return plugins[name]
+    there = f"installed: {_names(plugins) or 'none'}"
+    if name in declared(EMBEDDINGS, everything=True):
+        msg = f"provider `{name}` is left out by `EMBED_PLUGINS={os.environ.get('EMBED_PLUGINS')}`; add it there"
+        raise UnknownProviderError(msg)
+    if name in FIRST_PARTY:
+        msg = f"provider `{name}` needs a package that is missing; `pip install {FIRST_PARTY[name]}` ({there})"
+        raise IntegrationNotInstalledError(msg)
+    near = difflib.get_close_matches(name.lower(), plugins, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else "write `provider:model` or an alias"
+    if "/" in name:
+        hint = f"for a model of the Hugging Face hub write `local:{name}`"
+    msg = f"no installed package declares a provider `{name}`; {hint} ({there})"
+    raise UnknownProviderError(msg)
+
+
+def _class(plugin: Plugin) -> type[BaseEmbedding]:
+    loaded = plugin.load()
+    if not (isinstance(loaded, type) and issubclass(loaded, BaseEmbedding)):
+        msg = f"`{plugin.target}` of `{plugin.package}`, declared as `{plugin.name}`, is no class of `BaseEmbedding`"
+        raise ConfigurationError(msg)
+    return loaded
+
+
+def _adapted(foreign: Any, options: Mapping[str, Any]) -> BaseEmbedding:
+    roots = dict.fromkeys(base.__module__.partition(".")[0] for base in type(foreign).__mro__)
+    kind, adapters = f"{type(foreign).__module__}.{type(foreign).__qualname__}", declared(ADAPTERS)
+    for root in roots:
+        if root in adapters:
+            return _checked(kind, partial(_adapt, adapters[root], foreign, options))
+        if root in FIRST_PARTY:
+            msg = f"to use a `{kind}`, `pip install {FIRST_PARTY[root]}`"
+            raise IntegrationNotInstalledError(msg)
+    msg = (
+        f"a `{kind}` is no model; expected a spec such as `local:NAME`, a model, a dictionary from `to_dict()` or None"
+    )
+    raise ConfigurationError(msg)
+
+
+def _adapt(plugin: Plugin, foreign: Any, options: Mapping[str, Any]) -> BaseEmbedding:
+    model = plugin.load()(foreign)
+    if not isinstance(model, BaseEmbedding):
+        msg = f"`{plugin.target}` of `{plugin.package}` gave a `{type(model).__name__}`; expected a `BaseEmbedding`"
+        raise ConfigurationError(msg)
+    for name, value in options.items():
+        setattr(model, name, value)
+    return model
+
+
+def _checked(what: str, make: Callable[[], T]) -> T:
+    """Make a model, with what pydantic finds wrong in one line."""
+    try:
+        return make()
+    except ValidationError as error:
+        problems = "; ".join(_problem(one) for one in error.errors(include_url=False)[:3])
+        msg = f"`{what}` cannot be made: {problems}"
+        raise ConfigurationError(msg) from error
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    field, value = ".".join(map(str, detail["loc"])), detail["input"]
+    message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not field:
+        return message
+    show = isinstance(value, str | int | float) and not field.lower().endswith(_SECRET)
+    return f"`{field}`{f' is {value!r}' if show else ''}: {message}"
+
+
+def _names(names: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))

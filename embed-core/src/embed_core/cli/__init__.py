@@ -1,0 +1,31 @@
+"""The command `embed`.
+
+To add a command `name`, write `cli/name.py` with a click command or group called `command`, and add one line to
+`COMMANDS`: its name and its one-line help, which is the first line of its docstring. Nothing else: the module is
+imported when the command is used, `--debug` is added to it, and an error it raises becomes one line on standard error.
+What commands share (the model, its cache, listings) is in `_common.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from embed_core.cli._frame import LazyGroup
+
+COMMANDS: Final = {
+    "alias": "Give names of your own to models.",
+    "cache": "See or empty the store of vectors already made.",
+    "models": "List the models there are, or choose the default.",
+    "plugins": "List the installed packages that provide models.",
+    "text": "Embed some words and print the vectors.",
+}
+
+__all__ = ["COMMANDS", "main"]
+
+
+@click.group(cls=LazyGroup, commands_by_name=COMMANDS)
+@click.version_option(package_name="embed-core", prog_name="embed")
+def main() -> None:
+    """Turn texts into vectors, and search them by meaning."""

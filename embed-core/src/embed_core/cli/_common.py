@@ -1,0 +1,108 @@
+"""What commands share: the model, its cache, and how a listing looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from embed_core import BaseEmbedding
+    from embed_core.kvstore import SQLiteKVStore
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def model_option(command: F) -> F:
+    """Add `-m/--model` as the parameter `spec: str`; give it to `open_model`."""
+    return click.option(
+        "-m",
+        "--model",
+        "spec",
+        metavar="SPEC",
+        default="default",
+        show_default=True,
+        help="`provider:model`, with options as in `mock:?embed_dim=4`, an alias, or `default`.",
+    )(command)
+
+
+def cache_option(command: F) -> F:
+    """Add `--cache/--no-cache` as the parameter `use_cache: bool`; give it to `open_model`."""
+    return click.option(
+        "--cache/--no-cache",
+        "use_cache",
+        default=True,
+        show_default=True,
+        help="Keep vectors for the next time, and use those kept.",
+    )(command)
+
+
+def format_option(command: F) -> F:
+    """Add `-f/--format` as the parameter `form: str`; give it to `show`."""
+    return click.option(
+        "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+    )(command)
+
+
+def open_model(spec: str, *, use_cache: bool = True) -> BaseEmbedding:
+    """Return the model that a spec, an alias or `default` names, with the user's cache where it has none of its own."""
+    from embed_core import resolve_embed_model
+
+    model = resolve_embed_model(spec)
+    if use_cache and model.embeddings_cache is None:
+        model.embeddings_cache = open_cache()
+    return model
+
+
+def checked_spec(spec: str, *, name: str) -> str:
+    """Return a spec that may be stored under a name: its provider is there, and it holds no secret.
+
+    Raises:
+        EmbedError: it may not, and why.
+    """
+    from embed_core._registry import plugin_of
+    from embed_core.errors import ConfigurationError
+
+    provider = plugin_of(spec, alias=name)
+    for pair in spec.partition("?")[2].split("&"):
+        option = pair.partition("=")[0]
+        if option.lower().endswith(("key", "password", "secret", "token")):
+            msg = f"option `{option}` looks like a secret, and settings are no safe place; put it in the environment"
+            raise ConfigurationError(f"{msg}, where `{provider.package}` reads it")
+    return spec.strip()
+
+
+def cache_path() -> Path:
+    """Return the file that keeps the user's vectors, whether it is there or not."""
+    from embed_core._settings import user_folder
+
+    return user_folder("cache") / "vectors.sqlite"
+
+
+def open_cache() -> SQLiteKVStore:
+    """Return the store of the user's vectors, made on first use."""
+    from embed_core.kvstore import SQLiteKVStore
+
+    return SQLiteKVStore(cache_path())
+
+
+def show(rows: Sequence[Mapping[str, Any]], form: str) -> None:
+    """Print records with the same keys as a table with aligned columns, or as JSON."""
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        return
+    cells = [[str(name) for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

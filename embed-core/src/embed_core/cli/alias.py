@@ -1,0 +1,60 @@
+"""`embed alias`: names of one's own for models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from embed_core.cli._common import checked_spec, format_option, show
+
+
+@click.group("alias")
+def command() -> None:
+    """Give names of your own to models."""
+
+
+@command.command("set")
+@click.argument("name")
+@click.argument("spec")
+def set_(name: str, spec: str) -> None:
+    """Let NAME stand for SPEC wherever a model is named, as in `embed alias set small local:BAAI/bge-small-en-v1.5`."""
+    from embed_core import installed_providers
+    from embed_core._settings import change_settings
+
+    if not name or name != name.strip() or set(name) & set(":?&,/\\~") or not name.isprintable():
+        msg = f"`{name}` cannot be an alias: no colon, question mark, comma, slash or outer space may be in it"
+        raise click.UsageError(msg)
+    if name == "default":
+        msg = "`default` is no alias; use `embed models default SPEC`"
+        raise click.UsageError(msg)
+    if name in {plugin.name for plugin in installed_providers()}:
+        msg = f"`{name}` is the name of a provider; choose another one"
+        raise click.UsageError(msg)
+    spec = checked_spec(spec, name=name)
+    change_settings(lambda old: replace(old, aliases={**old.aliases, name: spec}))
+
+
+@command.command("list")
+@format_option
+def list_(form: str) -> None:
+    """List the aliases."""
+    from embed_core._settings import load_settings
+
+    show([{"alias": name, "model": spec} for name, spec in sorted(load_settings().aliases.items())], form)
+
+
+@command.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Forget the alias NAME."""
+    from embed_core._settings import Settings, change_settings
+
+    def without(old: Settings) -> Settings:
+        if name not in old.aliases:
+            known = ", ".join(f"`{one}`" for one in sorted(old.aliases)) or "none"
+            msg = f"there is no alias `{name}`; there are: {known}"
+            raise click.ClickException(msg)
+        return replace(old, aliases={one: spec for one, spec in old.aliases.items() if one != name})
+
+    change_settings(without)
