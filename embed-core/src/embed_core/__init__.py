@@ -33,7 +33,7 @@ __all__ = [
     "Vectors",
     "installed_providers",
     "mean_agg",
-    "resolve_embed_model",
     "open_image",
+    "resolve_embed_model",
     "similarity",
 ]

@@ -69,7 +69,7 @@ class Config(BaseModel):
             model: what stands after the colon; empty means the provider's own default.
             options: fields; those from a spec are strings, which pydantic converts.
         """
-        return cls(**({"model_name": model} if model else {}), **options)
+        return cls(**({"model_name": model} if model else {}) | options)
 
     @classmethod
     def class_name(cls) -> str:
