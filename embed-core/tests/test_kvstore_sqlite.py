@@ -1,0 +1,327 @@
+"""The file of the SQLite store: shared, forked, killed, damaged, full."""
+
+import gc
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from embed_core.errors import ConfigurationError, StoreError
+from embed_core.kvstore import SQLiteKVStore
+
+# Writes batches for ever and says after each, on its own line, that it is written.
+WRITER = """
+import sys
+from embed_core.kvstore import SQLiteKVStore
+store, name = SQLiteKVStore(sys.argv[1]), sys.argv[2]
+for batch in range(int(sys.argv[3])):
+    store.put_many({f"{name}-{batch}-{n}".encode(): f"{name}-{batch}-{n}".encode() * 50 for n in range(20)})
+    print(batch, flush=True)
+"""
+
+
+def start_writer(path, name, batches=10**9):
+    command = [sys.executable, "-c", WRITER, str(path), str(name), str(batches)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def entries(name, batches):
+    names = [f"{name}-{batch}-{n}".encode() for batch in range(batches) for n in range(20)]
+    return {one: one * 50 for one in names}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cache.db"
+
+
+def test_folders_are_made_and_the_home_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = SQLiteKVStore("~/some/where/cache.db")
+    assert not (tmp_path / "some").exists()  # opened on first use
+    store.put_many({b"a": b"1"})
+    store.close()
+    assert [one.name for one in (tmp_path / "some" / "where").iterdir()] == ["cache.db"]
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteKVStore("cache.db")
+    monkeypatch.chdir("/")
+    assert store.path == tmp_path / "cache.db"
+
+
+@pytest.mark.parametrize("path", [":memory:", "", "file:cache.db?mode=memory"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ConfigurationError, match="`MemoryKVStore`"):
+        SQLiteKVStore(path)
+
+
+def test_processes_that_open_a_new_file_at_once_all_write_to_it(path):
+    writers = [start_writer(path, name, batches=10) for name in range(6)]
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0] * 6
+    store = SQLiteKVStore(path)
+    assert len(store) == 6 * 10 * 20
+    for name in range(6):
+        assert store.get_many(list(expected := entries(name, 10))) == expected
+    store.close()
+
+
+def test_what_killed_writers_acknowledged_is_all_there(path):
+    for generation in range(3):
+        writers = {f"{generation}{name}": start_writer(path, f"{generation}{name}") for name in range(3)}
+        for turn, writer in enumerate(writers.values()):
+            for _ in range(5 + 7 * turn):
+                writer.stdout.readline()
+        for writer in writers.values():
+            writer.send_signal(signal.SIGKILL)
+        store = SQLiteKVStore(path)
+        for name, writer in writers.items():
+            acknowledged = 5 + 7 * list(writers).index(name) + len(writer.communicate()[0].split())
+            assert store.get_many(list(expected := entries(name, acknowledged))) == expected
+        store.close()
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+
+
+def in_a_fork(work):
+    """Run `work` in a forked child and return its exit status once waited for."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def ended_well(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_forked_children_and_their_parent_lose_nothing(path):
+    store = SQLiteKVStore(path)
+    store.put_many({b"before": b"1"})
+    opened, close = os.pipe(), os.pipe()
+
+    def child():
+        store.put_many({b"child 1": b"2"})
+        os.write(opened[1], b".")
+        os.read(close[0], 1)  # until the parent has closed its connections
+        store.put_many({b"child 2": b"3"})
+        assert len(store.get_many([b"before", b"child 1", b"child 2"])) == 3
+
+    number = in_a_fork(child)
+    os.read(opened[0], 1)
+    store.close()
+    SQLiteKVStore(path).put_many({b"parent": b"4"})
+    gc.collect()
+    os.write(close[1], b".")
+    assert ended_well(number)
+    for descriptor in (*opened, *close):
+        os.close(descriptor)
+    assert len(store.get_many([b"before", b"child 1", b"child 2", b"parent"])) == 4
+    store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_process_may_fork_while_its_threads_write(path):
+    store, stop = SQLiteKVStore(path), threading.Event()
+    written = []
+
+    def write(name):
+        for batch in range(10_000):
+            store.put_many({f"{name}-{batch}".encode(): b"x" * 200})
+            written.append(f"{name}-{batch}".encode())
+            if stop.is_set():
+                return
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    children = [
+        in_a_fork(lambda name=name: store.put_many({f"child-{name}".encode(): b"x" * 200})) for name in range(8)
+    ]
+    assert all(ended_well(child) for child in children)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert len(store) == len(written) + 8 == len(store.get_many([*written, *(b"child-%d" % n for n in range(8))]))
+    store.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_threads_that_end_and_stores_that_go_leave_no_file_open(path):
+    def opened():
+        return sum(str(path) in os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
+
+    store = SQLiteKVStore(path)
+    store.put_many({b"a": b"1"})
+    one_connection = opened()
+    for _ in range(20):
+        thread = threading.Thread(target=store.get_many, args=([b"a"],))
+        thread.start()
+        thread.join()
+    assert opened() == one_connection
+    del store, thread
+    gc.collect()
+    assert opened() == 0
+
+
+def test_an_interrupted_write_is_rolled_back_and_blocks_nobody(path):
+    store = SQLiteKVStore(path)
+
+    class Interrupting(dict):
+        def items(self):
+            yield b"half", b"written"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.put_many(Interrupting())
+    store.put_many({b"a": b"1"})
+    assert store.get_many([b"half", b"a"]) == {b"a": b"1"}
+    store.close()
+
+
+def test_closing_waits_for_a_thread_that_is_writing(path):
+    store, writing, closed = SQLiteKVStore(path), threading.Event(), threading.Event()
+
+    class Slow(dict):
+        def items(self):
+            writing.set()
+            assert not closed.wait(0.05)
+            yield b"a", b"1"
+
+    def close():
+        writing.wait()
+        store.close()
+        closed.set()
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    store.put_many(Slow())
+    thread.join()
+    assert store.get_many([b"a"]) == {b"a": b"1"}
+    store.close()
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all, just some text", bytes(5000)])
+def test_a_file_that_is_no_database_is_named(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"cache\.db.*not a database.*move it away"):
+        SQLiteKVStore(path).get_many([b"a"])
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_left_alone(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE kv (k BLOB PRIMARY KEY, v BLOB)")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another program's database"):
+        SQLiteKVStore(path).put_many({b"a": b"1"})
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_page_is_named_and_the_rest_of_the_process_lives(path):
+    store = SQLiteKVStore(path)
+    store.put_many({number.to_bytes(2, "big"): bytes(1000) for number in range(1000)})
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(3 * 32768)
+        file.write(os.urandom(20 * 32768))
+    with pytest.raises(StoreError, match=r"cache\.db.*move it away"):
+        store.get_many([number.to_bytes(2, "big") for number in range(1000)])
+    store.close()
+
+
+def test_a_folder_in_the_way_or_no_permission_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "cache.db"):
+        with pytest.raises(StoreError, match="check the path"):
+            SQLiteKVStore(path).put_many({b"a": b"1"})
+
+
+def test_a_lock_that_is_never_released_ends_in_a_named_error(path):
+    store = SQLiteKVStore(path, timeout=0.05)
+    store.put_many({b"a": b"1"})
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="end that process"):
+        store.put_many({b"b": b"2"})
+    assert store.get_many([b"a", b"b"]) == {b"a": b"1"}  # reading never waits
+    other.execute("COMMIT")
+    other.close()
+    store.put_many({b"b": b"2"})
+    store.close()
+
+
+def test_a_new_file_that_stays_locked_ends_in_a_named_error(path):
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreError, match="end that process"):
+        SQLiteKVStore(path, timeout=0.05).put_many({b"b": b"2"})
+    other.close()
+
+
+def test_clearing_works_while_another_process_reads(path):
+    store = SQLiteKVStore(path, timeout=0.05)
+    store.put_many({number.to_bytes(2, "big"): bytes(1000) for number in range(100)})
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM kv").fetchone()
+    store.clear()
+    assert len(store) == 0
+    other.close()
+    store.close()
+
+
+def test_the_oldest_entries_make_room_for_new_ones(path):
+    store = SQLiteKVStore(path, max_bytes=1_000_000)
+    for start in range(0, 5000, 50):
+        store.put_many({number.to_bytes(2, "big"): bytes(1000) for number in range(start, start + 50)})
+        assert store.size_in_bytes() <= 1_000_000
+    kept = sorted(int.from_bytes(key, "big") for key in store.get_many([n.to_bytes(2, "big") for n in range(5000)]))
+    assert kept == list(range(kept[0], 5000))
+    assert len(kept) > 600
+    store.close()
+
+
+@pytest.mark.parametrize("room", [0, -5])
+def test_room_for_nothing_is_refused(path, room):
+    with pytest.raises(ConfigurationError, match="`max_bytes`"):
+        SQLiteKVStore(path, max_bytes=room)
+
+
+def test_an_item_larger_than_the_room_is_not_kept_and_harms_nothing(path):
+    store = SQLiteKVStore(path, max_bytes=200_000)
+    store.put_many({b"large": bytes(1_000_000)})
+    store.put_many({b"small": b"1"})
+    assert store.get_many([b"large", b"small"]) == {b"small": b"1"}
+    store.close()
+
+
+def test_ten_thousand_vectors_are_written_and_read_in_no_time(path):
+    store = SQLiteKVStore(path)
+    entries = {number.to_bytes(24, "big"): bytes(1540) for number in range(10_000)}
+    began = time.perf_counter()
+    names = list(entries)
+    for start in range(0, 10_000, 100):
+        store.put_many({name: entries[name] for name in names[start : start + 100]})
+    assert store.get_many(names) == entries
+    assert time.perf_counter() - began < 5  # takes 0.15 s; a commit per entry would take minutes on a slow disk
+    store.close()
+    assert path.stat().st_size < 1.15 * 10_000 * (1540 + 24)
