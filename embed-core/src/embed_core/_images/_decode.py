@@ -98,7 +98,7 @@ def canonical(image: Image.Image) -> Image.Image:
         if image.has_transparency_data:
             return image.convert("RGBA")
         if image.mode.startswith("I"):
-            return image.convert("I")
+            return image.convert("I").convert("I;16")
         return image if image.mode in {"1", "L", "RGB"} else image.convert("RGB")
 
 
