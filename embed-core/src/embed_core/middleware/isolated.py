@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from embed_core._io import IO
 from embed_core._partial import Outcome
 from embed_core._types import Next, Request, Vectors
@@ -26,6 +28,8 @@ class Isolated:
             refused = error
         outcome = Outcome()
         await self._isolate(request, refused, next, outcome)
+        if not outcome.failed:  # the batch as a whole was too much, none of its inputs alone
+            return np.stack([outcome.completed[id_] for id_ in request.ids])
         raise outcome.error(request)
 
     async def _isolate(self, request: Request, error: InvalidInputError, next: Next, outcome: Outcome) -> None:

@@ -1,0 +1,314 @@
+"""An OpenAI-like server on 127.0.0.1: real HTTP, deterministic vectors, faults on command."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from embed_core._mock import hashed_unit_vector
+from embed_core._types import Vectors
+from embed_core.testing import faults
+from embed_core.testing.faults import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request the server got.
+
+    Attributes:
+        path: with the query string.
+        headers: names in lower case.
+        body: the JSON, or the raw bytes where it is none.
+        at: `time.monotonic()` when it had arrived.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+    at: float
+
+    @property
+    def inputs(self) -> list[str]:
+        """The texts to embed."""
+        given = self.body.get("input", []) if isinstance(self.body, dict) else []
+        return [given] if isinstance(given, str) else given
+
+
+@dataclass(slots=True)
+class Limits:
+    """What the server refuses, with OpenAI's words; None means without limit. Tokens are a quarter of the bytes."""
+
+    inputs: int | None = 2048
+    bytes: int | None = None
+    tokens: int | None = 300_000
+    input_tokens: int | None = 8192
+
+
+@dataclass(slots=True)
+class FakeEmbeddingServer:
+    """Serves `/v1/embeddings` and Azure's paths; a context manager, or `start()` and `stop()`.
+
+    The vector of a text is a unit vector made from its hash, cut and normalised again where `dimensions` are asked for.
+
+    Attributes:
+        dimension: of the vectors.
+        latency: seconds from a request's arrival to its answer.
+        api_key: the only key that is accepted; None takes any.
+        models: the only model names that are known; None knows all.
+        base64: what happens where `encoding_format` is "base64": "accept", "refuse" with 400, "ignore" (floats come),
+            or "empty" (no vectors come).
+        dimensions: whether the `dimensions` parameter is supported.
+        headers: sent with every answer.
+        tokens_of: counts the tokens of a text, for usage and limits.
+    """
+
+    dimension: int = 8
+    latency: float = 0.0
+    api_key: str | None = None
+    models: Sequence[str] | None = None
+    base64: Literal["accept", "refuse", "ignore", "empty"] = "accept"
+    dimensions: bool = True
+    limits: Limits = field(default_factory=Limits)
+    headers: dict[str, str] = field(default_factory=dict)
+    tokens_of: Callable[[str], int] = lambda text: -(-len(text.encode()) // 4)
+    requests: list[Received] = field(default_factory=list)
+    port: int = 0
+    _faults: deque[Fault | None] = field(default_factory=deque)
+    _rules: list[tuple[Callable[[Received], bool], Fault]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _http: _HTTPServer | None = None
+    _thread: threading.Thread | None = None
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def azure_endpoint(self) -> str:
+        """What an Azure client takes as its endpoint."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def vector(self, text: str, dimensions: int | None = None) -> Vectors:
+        """Return the vector of shape (dimension,) that the server gives this text."""
+        return _vector(text, self.dimension, dimensions)
+
+    def vectors(self, texts: Sequence[str], dimensions: int | None = None) -> Vectors:
+        """Return the vectors of several texts, of shape (n, dimension)."""
+        return np.stack([self.vector(text, dimensions) for text in texts])
+
+    def inject(self, *answers: Fault | None) -> None:
+        """Answer the next requests with these faults, one each; None is a regular answer."""
+        with self._lock:
+            self._faults.extend(answers)
+
+    def inject_when(self, applies: Callable[[Received], bool], fault: Fault) -> None:
+        """Answer with a fault whenever the request is such."""
+        with self._lock:
+            self._rules.append((applies, fault))
+
+    def heal(self) -> None:
+        """Forget every injected fault."""
+        with self._lock:
+            self._faults.clear()
+            self._rules.clear()
+
+    def start(self) -> Self:
+        """Listen, on the port of the last time if there was one."""
+        self._stopping.clear()
+        self._http = _HTTPServer(("127.0.0.1", self.port), self)
+        self.port = self._http.server_address[1]
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Close the port and every open connection."""
+        if self._http is None or self._thread is None:
+            return
+        self._stopping.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.disconnect()
+        self._http.server_close()
+        self._http = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _fault_for(self, received: Received) -> Fault | None:
+        with self._lock:
+            self.requests.append(received)
+            if self._faults:
+                return self._faults.popleft()
+            return next((fault for applies, fault in self._rules if applies(received)), None)
+
+    def _answer(self, received: Received, edit: Callable[[faults.Items], faults.Items] | None) -> Fault:
+        """Return the regular answer, or the refusal that the server's own limits ask for."""
+        refusal = self._refusal(received)
+        if refusal is not None:
+            return refusal
+        texts, dimensions = received.inputs, received.body.get("dimensions")
+        base64 = received.body.get("encoding_format") == "base64" and self.base64 != "ignore"
+        if edit is None and base64:
+            embeddings = [_base64(text, self.dimension, dimensions) for text in texts]
+            data = [_item(index, one) for index, one in enumerate(embeddings)]
+        else:
+            items = list(enumerate(self.vectors(texts, dimensions)))
+            data = [_item(index, _encoded(one) if base64 else one.tolist()) for index, one in (edit or list)(items)]
+        if base64 and self.base64 == "empty":
+            data = []
+        tokens = sum(map(self.tokens_of, texts))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return faults.payload({"object": "list", "data": data, "model": received.body.get("model"), "usage": usage})
+
+    def _refusal(self, received: Received) -> Fault | None:
+        key = received.headers.get("api-key") or received.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.api_key is not None and key != self.api_key:
+            return faults.error(401, f"Incorrect API key provided: {key}.", code="invalid_api_key")
+        if not urlsplit(received.path).path.endswith("/embeddings") or not isinstance(received.body, dict):
+            return faults.error(404, f"Invalid URL (POST {received.path})")
+        model = received.body.get("model")
+        if self.models is not None and model not in self.models:
+            message = f"The model `{model}` does not exist or you do not have access to it."
+            return faults.error(404, message, code="model_not_found")
+        if received.body.get("encoding_format") == "base64" and self.base64 == "refuse":
+            return faults.error(400, "encoding_format base64 is not supported")
+        if "dimensions" in received.body and not self.dimensions:
+            return faults.error(400, "This model does not support specifying dimensions.")
+        return self._limit(received.inputs)
+
+    def _limit(self, texts: Sequence[str]) -> Fault | None:
+        limits, tokens = self.limits, [self.tokens_of(text) for text in texts]
+        if not texts or "" in texts or len(texts) > (limits.inputs or math.inf):
+            return faults.error(400, "'$.input' is invalid. Please check the API reference")
+        if sum(len(text.encode()) for text in texts) > (limits.bytes or math.inf):
+            return faults.error(413, "Request entity too large")
+        if max(tokens) > (limit := limits.input_tokens or math.inf):
+            said = f"maximum context length is {limit} tokens, however you requested {max(tokens)} tokens"
+            return faults.error(400, f"This model's {said}. Please reduce your prompt.")
+        if sum(tokens) > (limit := limits.tokens or math.inf):
+            message = f"Requested {sum(tokens)} tokens, max {limit} tokens per request"
+            return faults.error(400, message, code="max_tokens_per_request", type_="max_tokens_per_request")
+        return None
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], owner: FakeEmbeddingServer) -> None:
+        self.owner = owner
+        self._open: set[socket.socket] = set()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def disconnect(self) -> None:
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:  # already gone
+                continue
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that leave early are part of the tests."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: _HTTPServer
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
+        arrived, owner = time.monotonic(), self.server.owner
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        received = Received(self.command, self.path, headers, _parsed(raw), arrived)
+        fault = owner._fault_for(received) or Fault()
+        answer = owner._answer(received, fault.edit) if fault.body is None else fault
+        until = arrived + owner.latency + fault.delay
+        if fault.wire == "hang":
+            owner._stopping.wait()
+        elif (left := until - time.monotonic()) > 0:
+            owner._stopping.wait(left)
+        if fault.wire in {"hang", "reset"}:
+            return self._reset()
+        return self._send(answer, fault)
+
+    def _send(self, answer: Fault, fault: Fault) -> None:
+        body = answer.body or b""
+        self.send_response(answer.status)
+        headers = {"x-request-id": f"req_{len(self.server.owner.requests)}"} | self.server.owner.headers
+        for name, value in (headers | {**answer.headers, **fault.headers}).items():
+            self.send_header(name, value)
+        self.send_header("content-type", answer.content_type)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if fault.wire == "cut" else body)
+        self.wfile.flush()
+        if fault.wire == "cut":
+            self._reset()
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw
+
+
+def _item(index: int, embedding: Any) -> dict[str, Any]:
+    return {"object": "embedding", "index": index, "embedding": embedding}
+
+
+def _vector(text: str, dimension: int, dimensions: int | None) -> Vectors:
+    full = hashed_unit_vector(text.encode(), dimension)
+    if dimensions is None or dimensions >= dimension:
+        return full
+    cut = full[:dimensions]
+    shorter: Vectors = (cut / np.linalg.norm(cut)).astype(np.float32)
+    return shorter
+
+
+def _encoded(vector: Vectors) -> str:
+    from binascii import b2a_base64
+
+    return b2a_base64(vector.astype("<f4").tobytes(), newline=False).decode()
+
+
+@lru_cache(maxsize=8192)
+def _base64(text: str, dimension: int, dimensions: int | None) -> str:
+    return _encoded(_vector(text, dimension, dimensions))

@@ -1,0 +1,196 @@
+"""What a failed request means: one of `embed_core.errors`, with what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from embed_core.errors import (
+    AuthenticationError,
+    EmbedError,
+    InputTooLongError,
+    InvalidInputError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    QuotaExceededError,
+    RateLimitError,
+)
+
+from embeddings_openai._headers import retry_after
+
+_QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
+_BUSY = {"rate_limit_exceeded", "ratelimitreached", "429", "overloaded", "too_many_requests", "tokens", "requests"}
+_TOO_LONG = re.compile(
+    r"tokens per request|maximum context length|maximum input length|max(?:imum)? .{0,20}tokens|less than \d+ tokens"
+    r"|batch size .{0,20}maximum|too many tokens|longer than the maximum|exceeds? .{0,40}(?:context|tokens?|length)",
+    re.IGNORECASE,
+)
+_ABOUT_INPUT = re.compile(r"\binputs?\b|empty string", re.IGNORECASE)
+_SHOWN = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Who was asked: what every message names.
+
+    Attributes:
+        secret: the key, only to take it out of what others say.
+        key_remedy: where the key comes from.
+    """
+
+    model: str
+    base_url: str
+    secret: str = ""
+    key_remedy: str = "set `OPENAI_API_KEY` or pass `api_key=`"
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.model!r}, {self.base_url!r})"
+
+    def scrub(self, text: str) -> str:
+        """Return the text without the key."""
+        return text.replace(self.secret, "***") if self.secret else text
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer, whatever form its body has.
+
+    Attributes:
+        status: of HTTP, or what the body says it would be where a gateway hides it behind 200.
+        code: the provider's code or type in lower case.
+    """
+
+    status: int
+    code: str
+    message: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def read(cls, status: int, headers: Mapping[str, str], body: Any) -> Refusal:
+        """Read the forms of OpenAI, Azure, TEI, vLLM, Ollama, FastAPI and plain text."""
+        inner = body.get("error", body) if isinstance(body, Mapping) else body
+        if not isinstance(inner, Mapping):
+            outer = body if isinstance(body, Mapping) else {}
+            inner = {"message": inner, "code": outer.get("error_type")}
+        names = [str(inner.get(name) or "").lower() for name in ("code", "type", "error_type")]
+        code = next((name for name in names if name in _QUOTA | _BUSY), next(filter(None, names), ""))
+        message = str(inner.get("message") or inner.get("detail") or inner)
+        if status < 400:  # a gateway wraps an error in a success
+            status = next((int(name) for name in names if name.isdecimal() and 400 <= int(name) < 600), 502)
+        return cls(status, code, message, headers)
+
+    @property
+    def kind(self) -> type[EmbedError]:
+        """The error this is."""
+        if self.code in _QUOTA or self.status == 402:
+            return QuotaExceededError
+        if self.status == 429 or (self.code in _BUSY and self.status >= 500):
+            return RateLimitError
+        if self.status in {401, 403}:
+            return AuthenticationError
+        if self.status == 408:
+            return ProviderTimeoutError
+        if self.status in {409, 424, 425} or self.status >= 500:
+            return ProviderUnavailableError
+        if self.status == 413 or (self.status in {400, 422} and _TOO_LONG.search(self.message)):
+            return InputTooLongError
+        if self.status in {400, 422} and _ABOUT_INPUT.search(self.message):
+            return InvalidInputError
+        return ProviderError
+
+    def as_error(self, where: Endpoint) -> EmbedError:
+        """Return the error, saying what happened and what to do."""
+        said = where.scrub(self.message)
+        said = said if len(said) <= _SHOWN else said[:_SHOWN] + " …"
+        request_id = self.headers.get("x-request-id") or self.headers.get("apim-request-id")
+        named = f"; request id {request_id}" if request_id else ""
+        message = f"`{where.model}` at {where.base_url}: {self._words(where)} ({self.status}: {said}{named})"
+        kind = self.kind
+        if not issubclass(kind, ProviderError):
+            return kind(message)
+        asked = retry_after(self.headers, self.message)
+        return kind(message, status_code=self.status, retry_after=asked, request_id=request_id)
+
+    def _words(self, where: Endpoint) -> str:
+        kind = self.kind
+        if kind is ProviderError and self.status == 404:
+            if "model" in self.code or "model" in self.message.lower() or "deployment" in self.code:
+                return "the model is unknown there or not open to this key; check `model`"
+            return "nothing answers at this address; check `api_base`, which usually ends in `/v1`"
+        if kind is AuthenticationError and self.status == 403:
+            return "the key may not do this; check its permissions, project and region"
+        return {
+            QuotaExceededError: "the account has no quota left, so waiting is no help; add credit or raise its limit",
+            RateLimitError: "too many requests or tokens for now; lower `num_workers` or set a `rate_limiter`",
+            AuthenticationError: f"the key was refused; {where.key_remedy}",
+            ProviderTimeoutError: "no answer in time; raise `timeout` or lower `embed_batch_size`",
+            ProviderUnavailableError: "the provider is down or overloaded; try again later",
+            InputTooLongError: "more tokens than one input or request may have; see `long_text` and `embed_batch_size`",
+            InvalidInputError: "an input was refused",
+        }.get(kind, "the request was refused; check the arguments of the model")
+
+
+@contextmanager
+def translated(where: Endpoint) -> Iterator[None]:
+    """Raise what the SDK raises inside the block as one of `embed_core.errors`, with the SDK's as its cause."""
+    try:
+        yield
+    except EmbedError:
+        raise
+    except Exception as error:
+        meaning = _translate(error, where)
+        _scrub(error, where)
+        raise meaning from error
+
+
+def _translate(error: Exception, where: Endpoint) -> EmbedError:
+    import openai
+
+    asked = f"`{where.model}` at {where.base_url}"
+    if isinstance(error, openai.APIStatusError):
+        return Refusal.read(error.status_code, error.response.headers, error.body or error.message).as_error(where)
+    if isinstance(error, openai.APITimeoutError):
+        return ProviderTimeoutError(f"{asked}: no answer in time; raise `timeout` or lower `embed_batch_size`")
+    if isinstance(error, openai.APIConnectionError):
+        return ProviderUnavailableError(f"{asked}: {_connection_words(error)}")
+    return ProviderError(f"{asked}: {type(error).__name__}: {where.scrub(str(error))}")
+
+
+def _connection_words(error: BaseException) -> str:
+    chain = _causes(error)
+    said = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__)
+    lower = " ".join(f"{type(one).__name__} {one}" for one in chain).lower()
+    for words, meaning in _CONNECTION:
+        if any(word in lower for word in words):
+            return f"{meaning} ({said})"
+    return f"the connection failed ({said}); check the network and `api_base`"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return chain
+
+
+_CONNECTION = (
+    (("certificate", "ssl", "tls"), "no trusted TLS connection; set `SSL_CERT_FILE` to your proxy's root certificate"),
+    (("proxy",), "the proxy refused the connection; check `HTTPS_PROXY` and `NO_PROXY`"),
+    (("name or service", "nodename", "getaddrinfo", "name resolution"), "the host name is unknown; check `api_base`"),
+    (("refused",), "nobody listens there; check `api_base` and that the server runs"),
+    (("unsupportedprotocol", "localprotocol", "invalidurl"), "no usable address; check `api_base`"),
+)
+
+
+def _scrub(error: BaseException, where: Endpoint) -> None:
+    """Take the key out of the exception that stays visible as the cause: servers echo it."""
+    if where.secret and where.secret in str(error):
+        error.args = tuple(where.scrub(one) if isinstance(one, str) else one for one in error.args)
+        if hasattr(error, "message"):
+            error.message = where.scrub(str(error.message))

@@ -1,0 +1,46 @@
+"""What a provider says about waiting, in headers and in words."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+_UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)")
+_ASKED = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms|d|h|m|s)(?![a-z])\s*)+|\d+ seconds?)")
+
+
+def seconds(duration: str) -> float | None:
+    """Return the seconds of a duration such as "6m0s", "20ms" or "1.5"; None if it is none."""
+    text = duration.strip().lower()
+    try:
+        return float(text)
+    except ValueError:
+        parts = _PART.findall(text)
+        if not parts or _PART.sub("", text).strip():
+            return None
+        return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+
+
+def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
+    """Return the seconds to wait that the headers ask for, or else the message; None where neither does."""
+    if (milliseconds := seconds(headers.get("retry-after-ms", ""))) is not None:
+        return milliseconds / 1000
+    asked = headers.get("retry-after", "")
+    if (waited := seconds(asked)) is not None:
+        return waited
+    if asked and (waited := _until(asked, headers.get("date", ""))) is not None:
+        return waited
+    match = _ASKED.search(message.lower())
+    return seconds(match[1].replace(" seconds", "s").replace(" second", "s")) if match else None
+
+
+def _until(date: str, now: str) -> float | None:
+    """Measure an HTTP date against the server's own clock where it tells it, because clocks differ."""
+    try:
+        moment = parsedate_to_datetime(date).timestamp()
+        return max(0.0, moment - (parsedate_to_datetime(now).timestamp() if now else time.time()))
+    except ValueError:
+        return None

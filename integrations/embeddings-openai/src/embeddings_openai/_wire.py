@@ -1,0 +1,68 @@
+"""The answer's bytes, decoded straight into float32 rows."""
+
+from __future__ import annotations
+
+import json
+from binascii import a2b_base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from embed_core import ProviderResponse
+from embed_core.errors import EmbeddingIntegrityError, ProviderUnavailableError
+
+from embeddings_openai._errors import Endpoint, Refusal
+
+_FLOAT = 4
+
+
+def decode(body: bytes, headers: Mapping[str, str], where: Endpoint) -> ProviderResponse:
+    """Return the vectors with the positions they claim, and the usage.
+
+    Raises:
+        ProviderUnavailableError: the body is no JSON, as a gateway's error page or a cut answer.
+        EmbedError: the body is an error in spite of its status.
+        EmbeddingIntegrityError: the body is JSON, but no list of embeddings.
+    """
+    try:
+        payload = json.loads(body)
+    except ValueError as error:
+        raise _no_json(body, headers, where) from error
+    if isinstance(payload, Mapping) and not payload.get("data") and (payload.get("error") or "message" in payload):
+        raise Refusal.read(200, headers, payload).as_error(where)
+    try:
+        items = payload["data"]
+        indices = [item.get("index", position) for position, item in enumerate(items)]
+        vectors = _rows([item["embedding"] for item in items])
+        indices = [int(index) for index in indices]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        msg = f"`{where.model}` at {where.base_url} answered JSON that holds no list of embeddings ({error!r})"
+        raise EmbeddingIntegrityError(msg) from error
+    return ProviderResponse(vectors, indices=indices, usage=_usage(payload.get("usage")))
+
+
+def _rows(embeddings: Sequence[Any]) -> Any:
+    blobs = [a2b_base64(one) if isinstance(one, str) else np.asarray(one, "<f4").tobytes() for one in embeddings]
+    length = len(blobs[0]) if blobs else 0
+    if length % _FLOAT or any(len(blob) != length for blob in blobs):
+        return [np.frombuffer(blob, "<f4", count=len(blob) // _FLOAT) for blob in blobs]
+    rows = np.empty((len(blobs), length // _FLOAT), dtype=np.float32)
+    for row, blob in enumerate(blobs):
+        rows[row] = np.frombuffer(blob, "<f4")
+    return rows
+
+
+def _usage(usage: Any) -> dict[str, int] | None:
+    if not isinstance(usage, Mapping):
+        return None
+    tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
+    return {"tokens": int(tokens)} if tokens else None
+
+
+def _no_json(body: bytes, headers: Mapping[str, str], where: Endpoint) -> ProviderUnavailableError:
+    kind, start = headers.get("content-type", "an unnamed type"), body[:80].decode(errors="replace")
+    return ProviderUnavailableError(
+        f"`{where.model}` at {where.base_url} answered {kind}, not whole JSON ({where.scrub(start)!r}); "
+        "check `api_base` and any gateway in between",
+        request_id=headers.get("x-request-id"),
+    )

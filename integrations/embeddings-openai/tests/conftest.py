@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from embed_core import RetryPolicy
+from embed_core.testing import FakeEmbeddingServer
+from embeddings_openai import OpenAIEmbedding
+
+KEY = "sk-this-key-stays-at-home"
+
+
+@pytest.fixture(autouse=True)
+def _only_our_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "OPENAI_API_BASE",
+        "OPENAI_ORG_ID",
+        "OPENAI_PROJECT_ID",
+        "AZURE_OPENAI_API_KEY",
+        "AZURE_OPENAI_ENDPOINT",
+        "AZURE_OPENAI_AD_TOKEN",
+        "OPENAI_API_VERSION",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeEmbeddingServer]:
+    with FakeEmbeddingServer(dimension=1536, api_key=KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def model(server: FakeEmbeddingServer) -> Iterator[OpenAIEmbedding]:
+    quick = RetryPolicy(max_retries=3, initial_seconds=0.01, max_seconds=0.02)
+    with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, retry=quick) as made:
+        yield made

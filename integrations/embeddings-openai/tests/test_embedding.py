@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from embed_core import Vectors, resolve_embed_model
+from embed_core.errors import AuthenticationError, InvalidInputError
+from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
+from embeddings_openai import OpenAIEmbedding
+
+Embed = Callable[[OpenAIEmbedding, list[str]], Vectors]
+
+KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
+
+
+def asynchronously(model: OpenAIEmbedding, texts: list[str]) -> Vectors:
+    return asyncio.run(model.aembed_texts(texts))
+
+
+both_colours = pytest.mark.parametrize("embed", [OpenAIEmbedding.embed_texts, asynchronously], ids=["sync", "async"])
+
+
+class TestConformance(EmbeddingConformance):
+    @pytest.fixture
+    def model(self, server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> OpenAIEmbedding:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        return OpenAIEmbedding(api_key=KEY, api_base=server.base_url)
+
+
+@both_colours
+def test_one_request_for_a_batch_and_vectors_by_index(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject(faults.shuffled())
+    texts = ["one", "two", "three"]
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    (request,) = server.requests
+    assert request.body == {"model": "text-embedding-3-small", "input": texts, "encoding_format": "base64"}
+
+
+def test_dimensions_are_asked_of_the_server(server: FakeEmbeddingServer) -> None:
+    with OpenAIEmbedding("text-embedding-3-small", dimensions=512, api_key=KEY, api_base=server.base_url) as model:
+        assert model.dimension == 512
+        assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"], 512))
+
+
+def test_the_model_has_its_names_from_llamaindex_too(server: FakeEmbeddingServer) -> None:
+    assert OpenAIEmbedding(model="text-embedding-3-large").model_name == "text-embedding-3-large"
+    assert OpenAIEmbedding(model_name="text-embedding-ada-002").model_name == "text-embedding-ada-002"
+    assert OpenAIEmbedding(model="").model_name == OpenAIEmbedding().model_name == "text-embedding-3-small"
+
+
+def test_a_spec_names_model_and_options() -> None:
+    model = resolve_embed_model("openai:text-embedding-3-small?dimensions=512")
+    assert isinstance(model, OpenAIEmbedding)
+    assert (model.model_name, model.dimensions) == ("text-embedding-3-small", 512)
+    assert resolve_embed_model("openai:").model_name == "text-embedding-3-small"
+
+
+def test_requests_are_filled_up_to_the_providers_limits_in_input_order() -> None:
+    model = OpenAIEmbedding(embed_batch_size=2048)
+    short = model._plan("text", ["word"] * 5000)
+    assert [len(batch) for batch in short] == [2048, 2048, 904]
+    long = list(model._plan("text", ["x" * 30_000] * 100))
+    assert [len(batch) for batch in long] == [40, 40, 20]
+    assert [row for batch in long for row in batch] == list(range(100))
+
+
+def test_usage_is_in_the_end_event(model: OpenAIEmbedding) -> None:
+    from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent
+
+    events: list[object] = []
+    model.callback_manager = CallbackManager()
+    model.callback_manager.add_handler(events.append)
+    model.embed_texts(["four", "eight888"])
+    ended = [event for event in events if isinstance(event, EmbeddingEndEvent)]
+    assert [event.usage for event in ended] == [{"tokens": 3}]
+
+
+# Keys
+
+
+def test_a_missing_key_is_said_before_anything_is_sent() -> None:
+    with pytest.raises(AuthenticationError, match="set `OPENAI_API_KEY` or pass `api_key=`"):
+        OpenAIEmbedding().get_text_embedding("a")
+
+
+def test_the_key_of_the_environment_is_read_on_use(
+    server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    with OpenAIEmbedding() as model:
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        assert model.get_text_embedding("a") == server.vector("a").tolist()
+
+
+def test_secrets_are_nowhere_to_be_seen(server: FakeEmbeddingServer) -> None:
+    wrong = "sk-wrong-and-secret"
+    model = OpenAIEmbedding(api_key=wrong, api_base=server.base_url, default_headers={"x-gateway": wrong})
+    with model, pytest.raises(AuthenticationError) as caught:
+        model.get_text_embedding("a")
+    cause = caught.value.__cause__
+    shown = [repr(model), json.dumps(model.to_dict()), str(caught.value), str(cause), repr(cause)]
+    assert not any(wrong in one for one in shown)
+    assert wrong.encode() not in pickle.dumps(model)
+    with pytest.raises(ValueError, match="did you mean `api_key`") as refused:
+        OpenAIEmbedding(api_keyy=wrong)
+    assert wrong not in str(refused.value)
+
+
+def test_default_headers_are_sent(server: FakeEmbeddingServer) -> None:
+    with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, default_headers={"x-gateway": "yes"}) as model:
+        model.get_text_embedding("a")
+    assert server.requests[0].headers["x-gateway"] == "yes"
+
+
+def test_blank_texts_cost_nothing(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        model.embed_texts(["a", "", " \n"])
+    assert caught.value.indices == (1, 2)
+    assert server.requests == []
+
+
+# Clients
+
+
+def test_importing_the_package_imports_no_sdk() -> None:
+    code = "import sys, embeddings_openai; assert 'openai' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_event_loop_after_the_other_and_nothing_leaks(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    for _ in range(3):
+        assert np.array_equal(asynchronously(model, ["a"]), server.vectors(["a"]))
+    gc.collect()  # a leaked connection warns here, and warnings are errors
+
+
+def test_threads_with_loops_of_their_own_share_a_model(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    found: list[Vectors] = []
+    threads = [threading.Thread(target=lambda: found.append(asynchronously(model, ["a", "b"]))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(one, server.vectors(["a", "b"])) for one in found)
+    assert len(found) == 4
+
+
+def test_close_reaches_the_clients_of_idle_running_and_closed_loops(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    idle = asyncio.new_event_loop()
+    idle.run_until_complete(model.aembed_texts(["a"]))
+    closed = asyncio.new_event_loop()
+    closed.run_until_complete(model.aembed_texts(["a"]))
+    closed.run_until_complete(closed.shutdown_asyncgens())
+    closed.close()
+
+    async def running() -> None:
+        await model.aembed_texts(["a"])
+        model.close()
+        assert np.array_equal(await model.aembed_texts(["b"]), server.vectors(["b"]))
+        await model.aclose()
+
+    model.close()
+    asyncio.run(running())
+    idle.close()
+    gc.collect()
+
+
+def test_clients_of_the_user_are_used_and_left_open(server: FakeEmbeddingServer) -> None:
+    import openai
+
+    mine = openai.DefaultHttpxClient(headers={"x-mine": "yes"})
+    with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, http_client=mine) as model:
+        model.get_text_embedding("a")
+    assert server.requests[0].headers["x-mine"] == "yes"
+    assert not mine.is_closed
+    mine.close()
+
+
+def test_an_async_client_of_the_user_is_used_and_left_open(server: FakeEmbeddingServer) -> None:
+    import openai
+
+    async def use() -> None:
+        mine = openai.DefaultAsyncHttpxClient(headers={"x-mine": "yes"})
+        async with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, async_http_client=mine) as model:
+            await model.aget_text_embedding("a")
+        assert not mine.is_closed
+        await mine.aclose()
+
+    asyncio.run(use())
+    assert server.requests[0].headers["x-mine"] == "yes"
+
+
+def test_a_new_setting_is_used_at_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.get_text_embedding("a")
+    model.default_headers = {"x-new": "yes"}
+    model.get_text_embedding("a")
+    assert server.requests[1].headers["x-new"] == "yes"
+
+
+def test_a_pickled_model_reads_its_key_from_the_environment(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.get_text_embedding("a")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pickle.loads(pickle.dumps(model)) as twin:
+        assert twin.get_text_embedding("a") == server.vector("a").tolist()
+    assert server.requests[1].headers["authorization"] == f"Bearer {KEY}"

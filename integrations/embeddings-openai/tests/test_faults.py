@@ -1,0 +1,158 @@
+"""Every failure a server can produce: sync and async, with and without cache."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+import numpy as np
+import pytest
+from embed_core import Vectors
+from embed_core.errors import (
+    AuthenticationError,
+    EmbeddingIntegrityError,
+    EmbedError,
+    InvalidInputError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    QuotaExceededError,
+    RateLimitError,
+)
+from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing.faults import Fault
+from embeddings_openai import OpenAIEmbedding
+
+Embed = Callable[[OpenAIEmbedding, list[str]], Vectors]
+
+TEXTS = ["one", "two", "three", "four"]
+ATTEMPTS = 4
+
+PASSING: dict[str, Callable[[], Fault]] = {
+    "429": faults.rate_limited,
+    "429 with seconds": lambda: faults.rate_limited("0.05"),
+    "429 with a date": lambda: faults.rate_limited(formatdate(time.time(), usegmt=True)),
+    "429 with milliseconds": lambda: faults.rate_limited(retry_after_ms="20"),
+    "429 in a 200": lambda: faults.wrapped(faults.rate_limited()),
+    "500": faults.server_error,
+    "502 as a page": lambda: faults.html_page(502),
+    "503": lambda: faults.server_error(503),
+    "409": lambda: faults.error(409, "locked"),
+    "408": lambda: faults.error(408, "too slow"),
+    "reset": faults.reset,
+    "cut": faults.cut,
+    "truncated JSON": faults.truncated_json,
+    "wrong content type": faults.wrong_content_type,
+    "a page in a 200": faults.html_page,
+}
+
+FINAL: dict[str, tuple[Callable[[], Fault], type[EmbedError]]] = {
+    "no quota": (faults.quota_exceeded, QuotaExceededError),
+    "no quota in a 200": (lambda: faults.wrapped(faults.quota_exceeded()), QuotaExceededError),
+    "payment required": (lambda: faults.error(402, "no credits"), QuotaExceededError),
+    "wrong key": (lambda: faults.error(401, "no", code="invalid_api_key"), AuthenticationError),
+    "forbidden": (lambda: faults.error(403, "no"), AuthenticationError),
+    "unknown model": (lambda: faults.error(404, "no such model", code="model_not_found"), ProviderError),
+    "bad request": (lambda: faults.error(400, "unknown parameter"), ProviderError),
+    "one missing": (faults.missing_item, EmbeddingIntegrityError),
+    "one too many": (faults.extra_item, EmbeddingIntegrityError),
+    "a position twice": (faults.duplicate_index, EmbeddingIntegrityError),
+    "NaN": (faults.not_a_number, EmbeddingIntegrityError),
+    "one shorter": (faults.wrong_dimension, EmbeddingIntegrityError),
+    "all shorter": (faults.every_vector_shorter, EmbeddingIntegrityError),
+    "no list": (lambda: faults.payload({"object": "list", "data": 3}), EmbeddingIntegrityError),
+    "no object": (lambda: faults.payload([1, 2]), EmbeddingIntegrityError),
+    "no base64": (
+        lambda: faults.payload({"data": [{"index": i, "embedding": "A"} for i in range(2)]}),
+        EmbeddingIntegrityError,
+    ),
+}
+
+
+@pytest.fixture(params=["sync", "async"])
+def embed(request: pytest.FixtureRequest) -> Embed:
+    if request.param == "sync":
+        return OpenAIEmbedding.embed_texts
+    return lambda model, texts: asyncio.run(model.aembed_texts(texts))
+
+
+@pytest.fixture(params=["no cache", "cache"])
+def in_twos(request: pytest.FixtureRequest, model: OpenAIEmbedding) -> OpenAIEmbedding:
+    """A model that sends two batches of two, one after the other."""
+    model.embed_batch_size, model.num_workers = 2, 1
+    model.embeddings_cache = MemoryKVStore() if request.param == "cache" else None
+    return model
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_what_passes_is_tried_again(
+    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, fault: Callable[[], Fault]
+) -> None:
+    server.inject(None, fault(), fault())
+    assert np.array_equal(embed(in_twos, TEXTS), server.vectors(TEXTS))
+    assert [request.inputs for request in server.requests] == [TEXTS[:2], *[TEXTS[2:]] * 3]
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_what_does_not_pass_ends_after_the_last_attempt(
+    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, fault: Callable[[], Fault]
+) -> None:
+    server.inject(None, *[fault()] * 10)
+    with pytest.raises((RateLimitError, ProviderUnavailableError, ProviderTimeoutError)) as caught:
+        embed(in_twos, TEXTS)
+    assert len(server.requests) == 1 + ATTEMPTS
+    assert_the_first_batch_is_kept(in_twos, server, caught.value)
+
+
+@pytest.mark.parametrize(("fault", "error"), FINAL.values(), ids=FINAL)
+def test_what_cannot_pass_is_an_error_at_once(
+    in_twos: OpenAIEmbedding,
+    server: FakeEmbeddingServer,
+    embed: Embed,
+    fault: Callable[[], Fault],
+    error: type[EmbedError],
+) -> None:
+    server.inject(None, fault())
+    with pytest.raises(error) as caught:
+        embed(in_twos, TEXTS)
+    assert type(caught.value) is error
+    assert len(server.requests) == 2
+    assert_the_first_batch_is_kept(in_twos, server, caught.value)
+
+
+def test_a_server_that_hangs_is_given_up(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    in_twos.timeout = 0.1
+    server.inject(None, faults.hang())
+    assert np.array_equal(embed(in_twos, TEXTS), server.vectors(TEXTS))
+    server.inject_when(lambda request: True, faults.hang())
+    with pytest.raises(ProviderTimeoutError, match="raise `timeout`"):
+        embed(in_twos, ["other"])
+
+
+def test_a_shuffled_answer_is_put_right(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    server.inject(faults.shuffled(), faults.shuffled())
+    assert np.array_equal(embed(in_twos, TEXTS), server.vectors(TEXTS))
+
+
+def test_an_input_the_provider_refuses_never_fails_its_neighbours(
+    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject_when(lambda request: "three" in request.inputs, faults.error(400, "'$.input' is invalid"))
+    with pytest.raises(InvalidInputError) as caught:
+        embed(in_twos, TEXTS)
+    assert caught.value.indices == (2,)
+    assert set(caught.value.completed) == {0, 1, 3}
+
+
+def assert_the_first_batch_is_kept(model: OpenAIEmbedding, server: FakeEmbeddingServer, error: EmbedError) -> None:
+    assert np.array_equal(np.stack([error.completed[0], error.completed[1]]), server.vectors(TEXTS[:2]))
+    assert set(error.failed) == {2, 3}
+    if model.embeddings_cache is not None:
+        assert len(model.embeddings_cache) == 2
+        sent = len(server.requests)
+        server.heal()
+        assert np.array_equal(model.embed_texts(TEXTS), server.vectors(TEXTS))
+        assert [request.inputs for request in server.requests[sent:]] == [TEXTS[2:]]
