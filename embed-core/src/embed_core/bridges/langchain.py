@@ -1,0 +1,128 @@
+"""LangChain's `Embeddings` as a model of ours, and a model of ours as LangChain's (extra `langchain`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from pydantic import BaseModel, Field, SecretBytes, SecretStr
+
+from embed_core._base import BaseEmbedding
+from embed_core._types import Embedding
+from embed_core.errors import ConfigurationError, IntegrationNotInstalledError
+
+try:
+    from langchain_core.embeddings import Embeddings
+except ImportError as error:
+    msg = f"`langchain_core` does not import ({error}); `pip install langchain-core`"
+    raise IntegrationNotInstalledError(msg) from error
+
+
+def adapt(foreign: Any) -> BaseEmbedding:
+    """Return a LangChain `Embeddings` object as a model of ours.
+
+    Raises:
+        ConfigurationError: the object is something else of LangChain's.
+    """
+    if not isinstance(foreign, Embeddings):
+        msg = f"a `{type(foreign).__name__}` of LangChain is no `Embeddings` object and makes no vectors"
+        raise ConfigurationError(msg)
+    return LangChainEmbedding(langchain=foreign, model_name=_model_name(foreign))
+
+
+class LangChainEmbedding(BaseEmbedding):
+    """Embeds with a LangChain `Embeddings` object, which should not be changed afterwards.
+
+    Two such models share cached vectors when their objects have the same class and the same public fields. Where an
+    object does not show all of those (it is no pydantic model, or holds more than plain data), its vectors are shared
+    only with copies of the same model. It cannot be saved: `to_dict` tells nothing about the object.
+    """
+
+    io_bound: ClassVar[bool] = True
+
+    langchain: Any = Field(exclude=True, repr=False)
+    identity: str = Field(default_factory=lambda: uuid4().hex, exclude=True, repr=False)
+
+    def _space(self) -> dict[str, Any]:
+        config = _public_config(self.langchain)
+        kind = f"{type(self.langchain).__module__}:{type(self.langchain).__qualname__}"
+        return {**super()._space(), "langchain": kind, "config": self.identity if config is None else config}
+
+    def _get_query_embedding(self, query: str) -> Embedding:
+        vector: Embedding = self.langchain.embed_query(query)
+        return vector
+
+    def _get_text_embedding(self, text: str) -> Embedding:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
+        vectors: list[Embedding] = self.langchain.embed_documents(texts)
+        return vectors
+
+    async def _aget_query_embedding(self, query: str) -> Any:
+        if self._is_async("aembed_query"):
+            return await self.langchain.aembed_query(query)
+        return await super()._aget_query_embedding(query)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> Any:
+        if self._is_async("aembed_documents"):
+            return await self.langchain.aembed_documents(texts)
+        return await super()._aget_text_embeddings(texts)
+
+    def _is_async(self, method: str) -> bool:
+        """Tell whether the class wrote the method; LangChain's own holds up the end of the event loop."""
+        return getattr(type(self.langchain), method) is not getattr(Embeddings, method)
+
+
+class EmbedCoreEmbeddings(Embeddings):
+    """A model of ours wherever LangChain takes an `Embeddings` object."""
+
+    def __init__(self, model: BaseEmbedding) -> None:
+        self.model = model
+
+    def embed_documents(self, texts: list[str]) -> list[Embedding]:
+        return self.model.get_text_embedding_batch(texts)
+
+    def embed_query(self, text: str) -> Embedding:
+        return self.model.get_query_embedding(text)
+
+    async def aembed_documents(self, texts: list[str]) -> list[Embedding]:
+        return await self.model.aget_text_embedding_batch(texts)
+
+    async def aembed_query(self, text: str) -> Embedding:
+        return await self.model.aget_query_embedding(text)
+
+
+def _model_name(foreign: Embeddings) -> str:
+    names = (getattr(foreign, attribute, None) for attribute in ("model", "model_name"))
+    return next((name for name in names if isinstance(name, str) and name), type(foreign).__name__)
+
+
+def _public_config(foreign: Embeddings) -> dict[str, Any] | None:
+    """Return the fields that are no secrets, or None where they may not be all that decides the vectors."""
+    if not isinstance(foreign, BaseModel):
+        return None
+    if type(foreign).__module__ == "__main__" or "<locals>" in type(foreign).__qualname__:
+        return None  # two scripts, or two functions, may have different classes of one name
+    secret = set(getattr(foreign, "lc_secrets", ()))
+    config = {
+        name: value
+        for name, value in foreign
+        if not (name in secret or isinstance(value, SecretStr | SecretBytes) or _is_derived(foreign, name))
+    }
+    return config if _is_plain(config) else None
+
+
+def _is_derived(foreign: BaseModel, name: str) -> bool:
+    """Tell whether LangChain keeps the field out of saved forms: clients made from the other fields."""
+    field = type(foreign).model_fields.get(name)
+    return field is not None and bool(field.exclude)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(one) for name, one in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
