@@ -1,7 +1,6 @@
 """The kit, run on the mock that unit tests use: with one worker and with several."""
 
 import pytest
-
 from embed_core import MockEmbedding
 from embed_core.testing import EmbeddingConformance, ScriptedEmbedding
 

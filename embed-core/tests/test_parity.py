@@ -5,13 +5,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from embed_core.errors import (
     BatchError,
-    EmbedError,
     EmbeddingIntegrityError,
+    EmbedError,
     InputTooLongError,
     ProviderUnavailableError,
     QuotaExceededError,
@@ -20,6 +17,8 @@ from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
 from embed_core.middleware.retried import RetryPolicy
 from embed_core.testing import ScriptedEmbedding
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 TEXTS = st.lists(st.text(alphabet="abc", min_size=1, max_size=2), max_size=12)
 SCENES = st.fixed_dictionaries(

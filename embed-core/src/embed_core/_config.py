@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, model_validator
 
@@ -87,7 +87,7 @@ class Config(BaseModel):
         return {"class": name, **self._dump(operational | self._collaborators())}
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
-        left_out |= {name for name, value in self if _holds_secret(value)}
+        left_out |= self._secrets()
         try:
             return self.model_dump(mode="json", exclude=left_out)
         except ValueError as error:  # pydantic cannot serialise some field's type
@@ -100,6 +100,11 @@ class Config(BaseModel):
         fields = (base.model_fields.get(name) for base in cls.__mro__ if issubclass(base, Config))
         return any(field is not None and OPERATIONAL in field.metadata for field in fields)
 
+    def _secrets(self) -> set[str]:
+        """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
+        fields = type(self).model_fields.items()
+        return {name for name, field in fields if _is_secret(field.annotation) or _holds_secret(self.__dict__[name])}
+
     @classmethod
     def _collaborators(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if field.exclude}
@@ -107,9 +112,9 @@ class Config(BaseModel):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in type(self).model_fields:
-            self._configuration_changed()
+            self._changed(operational=self._is_operational(name))
 
-    def _configuration_changed(self) -> None:
+    def _changed(self, *, operational: bool) -> None:
         """Forget what was derived from the fields."""
 
     def _values(self) -> dict[str, Any]:
@@ -123,12 +128,19 @@ class Config(BaseModel):
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = {name: value for name, value in self._values().items() if not _holds_secret(value)}
+        secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
+        values = {name: value for name, value in self._values().items() if name not in secrets}
         return _rebuild, (type(self), values)
 
 
 def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
     return cls(**values)
+
+
+def _is_secret(annotation: Any) -> bool:
+    return (
+        annotation is SecretStr or annotation is SecretBytes or any(_is_secret(part) for part in get_args(annotation))
+    )
 
 
 def _holds_secret(value: Any) -> bool:

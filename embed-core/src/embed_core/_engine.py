@@ -55,6 +55,7 @@ class Engine(Hooks):
     middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
 
     _chain: _Chain | None = PrivateAttr(default=None)
+    _dimension: Dimension | None = PrivateAttr(default=None)
     _making: Any = PrivateAttr(default_factory=threading.Lock)
 
     @property
@@ -128,8 +129,9 @@ class Engine(Hooks):
     def _ready(self) -> _Chain:
         with self._making:
             if self._chain is None:
-                dimension = Dimension(self._declared_dimension())
-                self._chain = _Chain(tuple(self._middleware(dimension)), dimension)
+                if self._dimension is None:
+                    self._dimension = Dimension(self._declared_dimension())
+                self._chain = _Chain(tuple(self._middleware(self._dimension)), self._dimension)
             return self._chain
 
     def _keys(self) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
@@ -139,8 +141,10 @@ class Engine(Hooks):
         mine = self.callback_manager
         return dispatcher.handlers if mine is None else (*dispatcher.handlers, *mine.handlers)
 
-    def _configuration_changed(self) -> None:
+    def _changed(self, *, operational: bool) -> None:
         self._chain = None
+        if not operational:
+            self._dimension = None
 
     def _io(self) -> IO:
         return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()

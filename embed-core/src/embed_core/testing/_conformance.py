@@ -158,7 +158,7 @@ class EmbeddingConformance(ABC):
 
     def test_an_unknown_argument_names_the_nearest_one(self, model: BaseEmbedding) -> None:
         with pytest.raises(ValueError, match="did you mean `embed_batch_size`"):
-            type(model)(**{"embed_batch_sise": 3})
+            type(model)(embed_batch_sise=3)
 
     def test_settings_that_change_no_vector_change_no_fingerprint(self, model: BaseEmbedding) -> None:
         before = model.fingerprint

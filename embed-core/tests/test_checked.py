@@ -1,0 +1,168 @@
+"""An answer that does not fit the question is a named error, on every path."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from embed_core import ProviderResponse
+from embed_core.errors import (
+    AuthenticationError,
+    EmbeddingIntegrityError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitError,
+)
+from embed_core.kvstore import MemoryKVStore
+from embed_core.middleware.retried import RetryPolicy
+from embed_core.testing import ScriptedEmbedding
+
+TEXTS = [f"text {number}" for number in range(7)]
+
+PATHS = {
+    "array": lambda model: model.embed_texts(TEXTS),
+    "lists": lambda model: np.array(model.get_text_embedding_batch(TEXTS)),
+    "stream": lambda model: np.concatenate(list(model.stream_texts(TEXTS))),
+    "async array": lambda model: asyncio.run(model.aembed_texts(TEXTS)),
+    "async lists": lambda model: np.array(asyncio.run(model.aget_text_embedding_batch(TEXTS))),
+    "queries": lambda model: model.embed_queries(TEXTS),
+    "async queries": lambda model: asyncio.run(model.aembed_queries(TEXTS)),
+}
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    return PATHS[request.param]
+
+
+@pytest.fixture(params=["cached", "not cached"])
+def model(request):
+    cache = MemoryKVStore() if request.param == "cached" else None
+    return ScriptedEmbedding(embed_dim=6, embed_batch_size=3, num_workers=2, embeddings_cache=cache)
+
+
+def reversed_with_indices(turn):
+    return ProviderResponse(turn.vectors[::-1], indices=list(range(len(turn.inputs)))[::-1])
+
+
+def as_lists(turn):
+    return turn.vectors.tolist()
+
+
+def as_float64_in_another_order(turn):
+    return np.asfortranarray(turn.vectors.astype(np.float64))
+
+
+@pytest.mark.parametrize("script", [reversed_with_indices, as_lists, as_float64_in_another_order])
+def test_every_honest_answer_puts_each_vector_on_its_own_text(model, path, script):
+    expected = ScriptedEmbedding(embed_dim=6).embed_texts(TEXTS)
+    model.script = script
+    assert np.array_equal(path(model), expected)
+    assert np.array_equal(path(model), expected)
+
+
+def second_batch(change):
+    def answer(turn):
+        return change(turn) if "text 4" in turn.inputs else turn.vectors
+
+    return answer
+
+
+def with_nan(turn):
+    vectors = turn.vectors.copy()
+    vectors[turn.inputs.index("text 4"), 2] = np.nan
+    return vectors
+
+
+LIES = {
+    "one too few": (lambda turn: turn.vectors[:-1], "answered 2 vectors for 3 inputs, at input 3, 4, 5"),
+    "one too few, as lists": (lambda turn: turn.vectors[:-1].tolist(), "answered 2 vectors for 3 inputs"),
+    "one too many": (lambda turn: np.vstack([turn.vectors, turn.vectors[:1]]), "answered 4 vectors for 3 inputs"),
+    "nothing": (lambda turn: None, "answered 0 vectors for 3 inputs"),
+    "a NaN": (with_nan, "not finite, at input 4;"),
+    "more than float32 holds": (lambda turn: turn.vectors.astype(np.float64) * 1e300, "not finite"),
+    "another dimension": (lambda turn: turn.vectors[:, :5], "dimension 5 where 6 was expected, at input 3, 4, 5"),
+    "ragged vectors": (
+        lambda turn: [turn.vectors[0].tolist(), [1.0], turn.vectors[2].tolist()],
+        r"different dimensions \[1, 6\], at input 4;",
+    ),
+    "words": (lambda turn: [["a"] * 6] * 3, "no array of numbers"),
+    "numbers for vectors": (lambda turn: [1.0, 2.0, 3.0], "shape"),
+    "no dimensions": (lambda turn: np.empty((3, 0)), "shape"),
+    "an index twice": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 0, 2]), "positions"),
+    "an index out of range": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 1, 3]), "positions"),
+    "too few indices": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 1]), "positions"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_a_named_error_and_never_a_shifted_vector(model, path, lie):
+    answer, message = LIES[lie]
+    model.script = second_batch(answer)
+    with pytest.raises(EmbeddingIntegrityError, match=message) as caught:
+        path(model)
+    assert set(caught.value.failed) == {3, 4, 5}
+    assert set(caught.value.indices) == {3, 4, 5}
+    if model.embeddings_cache is not None:
+        model.script = lambda turn: turn.vectors
+        assert np.array_equal(path(model), ScriptedEmbedding(embed_dim=6).embed_texts(TEXTS))
+
+
+def test_a_dimension_is_learned_from_the_first_answer_where_none_is_declared():
+    class Undeclared(ScriptedEmbedding):
+        def _declared_dimension(self):
+            return None
+
+    model = Undeclared(embed_dim=6)
+    assert model.dimension is None
+    model.embed_texts(["a"])
+    assert model.dimension == 6
+    model.script = lambda turn: turn.vectors[:, :4]
+    with pytest.raises(EmbeddingIntegrityError, match="dimension 4 where 6"):
+        model.embed_texts(["a"])
+
+
+class StatusError(Exception):
+    def __init__(self, status_code):
+        super().__init__(f"HTTP {status_code}")
+        self.status_code = status_code
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (TimeoutError("slow"), ProviderTimeoutError),
+        (ConnectionResetError("gone"), ProviderUnavailableError),
+        (StatusError(401), AuthenticationError),
+        (StatusError(408), ProviderTimeoutError),
+        (StatusError(409), ProviderUnavailableError),
+        (StatusError(429), RateLimitError),
+        (StatusError(503), ProviderUnavailableError),
+        (StatusError(404), ProviderError),
+        (KeyError("data"), ProviderError),
+        (StopIteration(), ProviderError),
+    ],
+)
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_what_a_hook_raises_becomes_an_error_of_the_tree_with_its_cause(raised, expected, colour):
+    def fail(turn):
+        raise raised
+
+    model = ScriptedEmbedding(script=fail, retry=RetryPolicy(max_retries=0))
+    with pytest.raises(ProviderError, match="`mock` failed with") as caught:
+        model.embed_texts(["a"]) if colour == "sync" else asyncio.run(model.aembed_texts(["a"]))
+    assert type(caught.value) is expected
+    cause = caught.value.__cause__
+    assert cause is raised or cause.__cause__ is raised
+    assert caught.value.status_code == getattr(raised, "status_code", None)
+
+
+def test_a_hook_names_positions_in_its_batch_and_the_caller_hears_its_own():
+    def fail(turn):
+        if "text 5" in turn.inputs:
+            raise ProviderError("no", indices=[turn.inputs.index("text 5")])
+        return turn.vectors
+
+    with pytest.raises(ProviderError) as caught:
+        ScriptedEmbedding(embed_batch_size=3, script=fail).embed_texts(TEXTS)
+    assert set(caught.value.failed) == {3, 4, 5}

@@ -1,0 +1,327 @@
+"""Batches in flight, retries, limits, progress and interruption."""
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from embed_core import RateLimiter
+from embed_core.errors import (
+    ConfigurationError,
+    EmbeddingIntegrityError,
+    ProviderUnavailableError,
+    QuotaExceededError,
+    RateLimitError,
+)
+from embed_core.kvstore import MemoryKVStore
+from embed_core.middleware.retried import RetryPolicy
+from embed_core.testing import ScriptedEmbedding
+from hypothesis import given
+from hypothesis import strategies as st
+
+TEXTS = [f"text {number}" for number in range(20)]
+AT_ONCE = RetryPolicy(initial_seconds=0)
+
+
+def embed(model, texts, colour):
+    return model.embed_texts(texts) if colour == "sync" else asyncio.run(model.aembed_texts(texts))
+
+
+both = pytest.mark.parametrize("colour", ["sync", "async"])
+
+
+class Crowd(ScriptedEmbedding):
+    """Counts how many provider calls are under way at once."""
+
+    def __init__(self, **settings):
+        super().__init__(embed_batch_size=1, **settings)
+        self.__dict__["seen"] = []
+        self.__dict__["now"] = 0
+        self.__dict__["lock"] = threading.Lock()
+
+    def _get_text_embeddings(self, texts):
+        self._enter()
+        time.sleep(0.005)
+        return self._leave(texts)
+
+    async def _aget_text_embeddings(self, texts):
+        self._enter()
+        await asyncio.sleep(0.005)
+        return self._leave(texts)
+
+    def _enter(self):
+        with self.__dict__["lock"]:
+            self.__dict__["now"] += 1
+            self.__dict__["seen"].append(self.__dict__["now"])
+
+    def _leave(self, texts):
+        with self.__dict__["lock"]:
+            self.__dict__["now"] -= 1
+        return super()._get_text_embeddings(texts)
+
+
+@both
+@pytest.mark.parametrize("workers", [1, 3])
+def test_num_workers_bounds_what_is_in_flight_and_is_used(colour, workers):
+    model = Crowd(num_workers=workers)
+    embed(model, TEXTS, colour)
+    assert max(model.__dict__["seen"]) == workers
+
+
+@both
+def test_the_first_failure_cancels_what_has_not_been_sent_and_keeps_the_batches_before_it(colour):
+    def answer(turn):
+        if "text 6" in turn.inputs:
+            raise QuotaExceededError("no credit")
+        return turn.vectors
+
+    model = ScriptedEmbedding(embed_batch_size=2, script=answer, embeddings_cache=MemoryKVStore())
+    with pytest.raises(QuotaExceededError) as caught:
+        embed(model, TEXTS, colour)
+    assert model.call_count == 4
+    assert sorted(caught.value.completed) == [0, 1, 2, 3, 4, 5]
+    assert sorted(caught.value.failed) == [6, 7]
+    assert len(model.embeddings_cache) == 6
+    model.script = lambda turn: turn.vectors
+    model.reset()
+    embed(model, TEXTS, colour)
+    assert model.input_count == 14
+
+
+@both
+def test_what_can_succeed_later_is_tried_again_and_only_that(colour):
+    def fail_twice(turn):
+        if turn.number < 2:
+            raise ProviderUnavailableError("down")
+        return turn.vectors
+
+    model = ScriptedEmbedding(script=fail_twice, retry=AT_ONCE)
+    assert embed(model, ["a"], colour).shape == (1, 8)
+    assert model.call_count == 3
+
+    def refuse(turn):
+        raise QuotaExceededError("no credit")
+
+    final = ScriptedEmbedding(script=refuse, retry=AT_ONCE)
+    with pytest.raises(QuotaExceededError):
+        embed(final, ["a"], colour)
+    assert final.call_count == 1
+
+
+@both
+@pytest.mark.parametrize("retries", [0, 2])
+def test_retries_end_after_the_policy_s_count_with_the_last_error(colour, retries):
+    def down(turn):
+        raise ProviderUnavailableError(f"down {turn.number}")
+
+    model = ScriptedEmbedding(script=down, retry=RetryPolicy(max_retries=retries, initial_seconds=0))
+    with pytest.raises(ProviderUnavailableError, match=f"down {retries}"):
+        embed(model, ["a"], colour)
+    assert model.call_count == retries + 1
+
+
+@both
+def test_retry_after_is_obeyed_and_a_wait_beyond_the_cap_is_not_begun(colour):
+    waits = []
+
+    def limited(turn):
+        waits.append(time.monotonic())
+        if turn.number == 0:
+            raise RateLimitError("slow down", retry_after=0.05)
+        if turn.number == 1:
+            raise RateLimitError("slow down", retry_after=3600)
+        return turn.vectors
+
+    model = ScriptedEmbedding(script=limited, retry=RetryPolicy(total_seconds=60))
+    with pytest.raises(RateLimitError):
+        embed(model, ["a"], colour)
+    assert len(waits) == 2
+    assert waits[1] - waits[0] >= 0.05
+
+
+@both
+def test_every_attempt_pays_the_limiter_and_a_cache_hit_does_not(colour):
+    paid = []
+
+    class Counting(RateLimiter):
+        def reserve(self, tokens):
+            paid.append(tokens)
+            return super().reserve(tokens)
+
+    def fail_once(turn):
+        if turn.number == 0:
+            raise ProviderUnavailableError("down")
+        return turn.vectors
+
+    model = ScriptedEmbedding(
+        script=fail_once,
+        retry=AT_ONCE,
+        rate_limiter=Counting(requests_per_minute=1000),
+        embeddings_cache=MemoryKVStore(),
+    )
+    embed(model, ["four", "eight ch"], colour)
+    embed(model, ["four", "eight ch"], colour)
+    assert paid == [3, 3]
+
+
+def test_a_request_above_the_whole_budget_fails_at_once():
+    model = ScriptedEmbedding(rate_limiter=RateLimiter(tokens_per_minute=10))
+    with pytest.raises(ConfigurationError, match="about 25 tokens exceeds the whole budget of 10"):
+        model.embed_texts(["x" * 100])
+
+
+@both
+def test_the_wait_for_the_limiter_is_the_limiter_s(colour):
+    limiter = RateLimiter(requests_per_minute=6000, clock=lambda: 0.0)
+    for _ in range(6000):
+        limiter.reserve(0)
+    began = time.monotonic()
+    embed(ScriptedEmbedding(rate_limiter=limiter, embed_batch_size=1), ["a", "b", "c"], colour)
+    assert time.monotonic() - began >= 0.05
+
+
+def test_a_cancelled_wait_gives_its_place_back():
+    limiter = RateLimiter(requests_per_minute=1, clock=lambda: 0.0)
+    limiter.reserve(0)
+    model = ScriptedEmbedding(rate_limiter=limiter)
+
+    async def cancelled():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await model.aget_text_embedding("a")
+
+    asyncio.run(cancelled())
+    assert limiter.reserve(0).seconds == 60
+
+
+@both
+def test_progress_counts_inputs_hits_included_and_ends_full(colour, capsys):
+    model = ScriptedEmbedding(embed_batch_size=3, embeddings_cache=MemoryKVStore())
+    model.embed_texts(TEXTS[:5])
+    if colour == "sync":
+        model.embed_texts(TEXTS + TEXTS[:2], show_progress=True)
+    else:
+        asyncio.run(model.aembed_texts(TEXTS + TEXTS[:2], show_progress=True))
+    shown = capsys.readouterr().err
+    assert "Embedding texts" in shown
+    assert "22/22" in shown
+
+
+def test_progress_counts_the_windows_of_long_texts(capsys):
+    model = ScriptedEmbedding(long_text="mean", max_input_tokens=2)
+    model.embed_texts(["a", "word " * 5], show_progress=True)
+    assert "6/6" in capsys.readouterr().err
+
+
+def test_a_batcher_that_forgets_or_repeats_an_input_is_found_out():
+    class Forgetful(ScriptedEmbedding):
+        def _plan(self, kind, inputs):
+            return [range(1, len(inputs))]
+
+    class Repeating(ScriptedEmbedding):
+        def _plan(self, kind, inputs):
+            return [range(len(inputs)), [0]]
+
+    for model in (Forgetful(), Repeating()):
+        with pytest.raises(EmbeddingIntegrityError, match="`_plan` left out or repeated"):
+            model.embed_texts(["a", "b"])
+        assert model.call_count == 0
+
+
+@given(order=st.permutations(range(9)), cut=st.lists(st.integers(1, 8), max_size=4))
+def test_batches_in_any_order_put_vectors_back(order, cut):
+    class Shuffled(ScriptedEmbedding):
+        def _plan(self, kind, inputs):
+            edges = [0, *sorted(set(cut)), len(inputs)]
+            return [order[start:stop] for start, stop in itertools.pairwise(edges)]
+
+    texts = TEXTS[:9]
+    assert np.array_equal(Shuffled(num_workers=2).embed_texts(texts), ScriptedEmbedding().embed_texts(texts))
+
+
+def test_async_never_blocks_the_loop_where_only_sync_hooks_are_written():
+    class Slow(Crowd):
+        async def _aget_text_embeddings(self, texts):
+            return await super(ScriptedEmbedding.__mro__[1], self)._abatch("text", texts)
+
+    async def ticks():
+        count = 0
+        task = asyncio.create_task(Slow(num_workers=2).aembed_texts(TEXTS))
+        while not task.done():
+            await asyncio.sleep(0.001)
+            count += 1
+        return count, await task
+
+    count, vectors = asyncio.run(ticks())
+    assert count > 5
+    assert np.array_equal(vectors, ScriptedEmbedding().embed_texts(TEXTS))
+
+
+def test_cancelling_a_task_stops_promptly_and_keeps_finished_batches():
+    async def main():
+        model = ScriptedEmbedding(embed_batch_size=1, embeddings_cache=MemoryKVStore())
+        original = type(model)._aget_text_embeddings
+
+        class Slow(ScriptedEmbedding):
+            async def _aget_text_embeddings(self, texts):
+                if texts[0] == "text 3":
+                    await asyncio.sleep(60)
+                return await original(self, texts)
+
+        slow = Slow(embed_batch_size=1, embeddings_cache=MemoryKVStore())
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await slow.aembed_texts(TEXTS)
+        assert time.monotonic() - began < 5
+        assert len(slow.embeddings_cache) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to a child process are a POSIX matter")
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_ctrl_c_stops_promptly_although_a_provider_call_hangs(colour, tmp_path):
+    program = textwrap.dedent(
+        """
+        import asyncio, sys, time
+        from embed_core.kvstore import SQLiteKVStore
+        from embed_core.testing import ScriptedEmbedding
+
+        def hang(turn):
+            if turn.number >= 3:
+                sys.stdout.write("hanging\\n"); sys.stdout.flush()
+                time.sleep(600)
+            return turn.vectors
+
+        class OnlySync(ScriptedEmbedding):
+            async def _aget_text_embeddings(self, texts):
+                return await self._abatch("text", texts)
+
+        model = OnlySync(script=hang, embed_batch_size=1, num_workers=2, embeddings_cache=SQLiteKVStore(sys.argv[2]))
+        try:
+            texts = [str(number) for number in range(10)]
+            model.embed_texts(texts) if sys.argv[1] == "sync" else asyncio.run(model.aembed_texts(texts))
+        except KeyboardInterrupt:
+            print("stopped with", len(model.embeddings_cache), flush=True)
+        """
+    )
+    command = [sys.executable, "-c", program, colour, str(tmp_path / "cache.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "hanging\n"
+            time.sleep(0.2)
+            began = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert "stopped with 3" in rest
+    assert time.monotonic() - began < 10

@@ -1,0 +1,82 @@
+"""The rate limiter, on a clock that the tests hold."""
+
+import pytest
+from embed_core import RateLimiter
+from embed_core.errors import ConfigurationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50)), max_size=60),
+    requests=st.integers(1, 20),
+    tokens=st.integers(50, 200),
+)
+def test_no_minute_holds_more_than_the_budget_and_nobody_overtakes(algorithm, steps, requests, tokens):
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=requests, tokens_per_minute=tokens, algorithm=algorithm, clock=clock)
+    sent = []
+    for pause, amount in steps:
+        clock.now += pause
+        reservation = limiter.reserve(amount)
+        assert reservation.seconds >= 0
+        sent.append((clock.now + reservation.seconds, amount))
+    times = [at for at, _ in sent]
+    assert times == sorted(times)
+    burst = 1 if algorithm == "sliding_window" else 2  # a full bucket, and what flows in meanwhile
+    for start, _ in sent:
+        window = [amount for at, amount in sent if start <= at < start + 60 - 1e-6]
+        assert len(window) <= requests * burst
+        assert sum(window) <= tokens * burst + 1e-6
+
+
+def test_a_bucket_lets_a_full_minute_go_at_once_and_refills_evenly():
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=2, clock=clock)
+    assert [limiter.reserve(0).seconds for _ in range(4)] == [0, 0, 30, 60]
+    clock.now = 45
+    assert limiter.reserve(0).seconds == 45
+
+
+def test_a_window_waits_for_the_oldest_to_leave_it():
+    clock = Clock()
+    limiter = RateLimiter(tokens_per_minute=10, algorithm="sliding_window", clock=clock)
+    assert limiter.reserve(6).seconds == 0
+    clock.now = 20
+    assert limiter.reserve(4).seconds == 0
+    assert limiter.reserve(5).seconds == 40
+    clock.now = 59
+    assert limiter.reserve(5).seconds == 21
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+def test_a_place_given_back_is_the_next_ones(algorithm):
+    limiter = RateLimiter(requests_per_minute=1, algorithm=algorithm, clock=Clock())
+    limiter.reserve(0)
+    waiting = limiter.reserve(0)
+    assert waiting.seconds == 60
+    limiter.give_back(waiting)
+    assert limiter.reserve(0).seconds == 60
+
+
+def test_no_limit_never_waits():
+    limiter = RateLimiter(clock=Clock())
+    assert all(limiter.reserve(10**9).seconds == 0 for _ in range(100))
+
+
+def test_nonsense_is_refused_in_words():
+    with pytest.raises(ConfigurationError, match="`requests_per_minute` is 0"):
+        RateLimiter(requests_per_minute=0)
+    with pytest.raises(ConfigurationError, match="`algorithm` is 'leaky'"):
+        RateLimiter(algorithm="leaky")
+    with pytest.raises(ConfigurationError, match="exceeds the whole budget"):
+        RateLimiter(tokens_per_minute=5).reserve(6)

@@ -1,0 +1,82 @@
+"""Any number of texts, a window at a time."""
+
+import asyncio
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from embed_core import MockEmbedding
+from embed_core.errors import InvalidInputError
+
+TEXTS = [f"text {number}" for number in range(100)]
+
+
+def test_blocks_are_in_order_and_inputs_are_taken_as_needed():
+    taken = []
+
+    def source():
+        for text in TEXTS:
+            taken.append(text)
+            yield text
+
+    model = MockEmbedding(embed_batch_size=3, num_workers=2)
+    blocks = model.stream_texts(source())
+    first = next(blocks)
+    assert len(taken) == len(first) == 24
+    vectors = np.concatenate([first, *blocks])
+    assert np.array_equal(vectors, model.embed_texts(TEXTS))
+
+
+def test_async_sources_are_taken_too():
+    async def source():
+        for text in TEXTS:
+            yield text
+
+    async def main():
+        model = MockEmbedding(embed_batch_size=7)
+        return np.concatenate([block async for block in model.astream_texts(source())])
+
+    assert np.array_equal(asyncio.run(main()), MockEmbedding().embed_texts(TEXTS))
+
+
+def test_an_error_gives_the_position_in_the_whole_stream():
+    with pytest.raises(InvalidInputError) as caught:
+        list(MockEmbedding(embed_batch_size=2).stream_texts([*TEXTS, None]))
+    assert caught.value.indices == (100,)
+
+
+@pytest.mark.parametrize("bad", ["a text", b"bytes", 7, None])
+def test_a_single_text_is_no_stream(bad):
+    with pytest.raises(InvalidInputError, match="wrap it in a list"):
+        list(MockEmbedding().stream_texts(bad))
+
+
+def test_a_source_that_fails_fails_as_itself():
+    def source():
+        yield "a"
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        list(MockEmbedding().stream_texts(source()))
+    with pytest.raises(OSError, match="disk"):
+        MockEmbedding().embed_texts(source())
+
+
+def test_a_hundred_thousand_texts_take_little_memory():
+    program = """
+import resource
+from embed_core import MockEmbedding
+
+model = MockEmbedding(embed_dim=1536)
+model.embed_texts(["warm"])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+count = sum(len(block) for block in model.stream_texts(f"text {number}" for number in range(100_000)))
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(count, (after - before) // 1024)
+"""
+    pytest.importorskip("resource", reason="peak memory is read the POSIX way")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    count, grown = map(int, done.stdout.split())
+    assert count == 100_000
+    assert grown < 200
