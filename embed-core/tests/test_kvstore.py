@@ -5,12 +5,11 @@ import pickle
 import threading
 
 import pytest
+from embed_core.errors import ConfigurationError
+from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-
-from embed_core.errors import ConfigurationError
-from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 
 keys = st.binary(min_size=0, max_size=3)
 items = st.dictionaries(keys, st.binary(max_size=40), max_size=6)

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from embed_core.errors import ConfigurationError, StoreError
 from embed_core.kvstore import SQLiteKVStore
 
@@ -166,7 +165,7 @@ def test_a_process_may_fork_while_its_threads_write(path):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
 def test_threads_that_end_and_stores_that_go_leave_no_file_open(path):
     def opened():
-        return sum(str(path) in os.readlink(one) for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
+        return sum(str(path) in str(one.readlink()) for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
 
     store = SQLiteKVStore(path)
     store.put_many({b"a": b"1"})

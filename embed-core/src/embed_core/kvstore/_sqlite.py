@@ -24,6 +24,8 @@ _PRUNED_AT_ONCE = 10  # a tenth of the entries: few enough to keep most, enough 
 # or less up to 1.33 times; bigger pages write more to the log for each key. Memory mapping saves a third of a look-up.
 _PRAGMAS = ("page_size = 32768", "mmap_size = 1073741824", "synchronous = NORMAL", "journal_mode = WAL")
 
+_LOOK_UP = "SELECT k, v FROM kv WHERE k IN (KEYS) AND typeof(v) = 'blob'"  # damage can change a value's type
+
 
 class SQLiteKVStore(KVStore):
     """Keeps entries in a SQLite file: what `put_many` has written survives the process, however it ends.
@@ -60,8 +62,7 @@ class SQLiteKVStore(KVStore):
         with self._reading() as db:
             for start in range(0, len(keys), _KEYS_PER_LOOKUP):
                 some = keys[start : start + _KEYS_PER_LOOKUP]
-                query = "SELECT k, v FROM kv WHERE k IN (KEYS)".replace("KEYS", ",".join("?" * len(some)))
-                found.update(db.execute(query, some).fetchall())
+                found.update(db.execute(_LOOK_UP.replace("KEYS", ",".join("?" * len(some))), some).fetchall())
         return found
 
     def put_many(self, items: Mapping[bytes, bytes]) -> None:

@@ -1,0 +1,268 @@
+"""Section 5 of the contract: what the cache saves, and what it never spoils."""
+
+import asyncio
+import logging
+import sqlite3
+
+import numpy as np
+import pytest
+from embed_core import MockEmbedding
+from embed_core.errors import AuthenticationError
+from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore, encode
+from embed_core.testing import ScriptedEmbedding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    store = MemoryKVStore() if request.param == "memory" else SQLiteKVStore(tmp_path / "cache.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def embed(request):
+    """Embed texts in one colour or the other."""
+    if request.param == "sync":
+        return lambda model, texts: model.embed_texts(texts)
+    return lambda model, texts: asyncio.run(model.aembed_texts(texts))
+
+
+class Prompted(MockEmbedding):
+    """A mock with instructions, as many local models have them."""
+
+    query_prompt: str = ""
+    text_prompt: str = ""
+
+
+class BrokenStore(KVStore):
+    """Fails at everything, as a full or unmounted disk does."""
+
+    def get_many(self, keys):
+        raise OSError("the disk is gone")
+
+    put_many = delete_many = get_many
+
+    def clear(self):
+        raise OSError("the disk is gone")
+
+    __len__ = size_in_bytes = clear
+
+
+def same_bits(one, other):
+    return one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Prompted(embed_dim=16, model_name="another"),
+        Prompted(embed_dim=8),
+        Prompted(embed_dim=16, query_prompt="query: "),
+        Prompted(embed_dim=16, text_prompt="passage: "),
+        Prompted(embed_dim=16, long_text="mean"),
+        MockEmbedding(embed_dim=16),
+    ],
+    ids=["model", "dimensions", "query prompt", "text prompt", "long text", "class"],
+)
+def test_two_spaces_never_share_an_entry(other):
+    store = MemoryKVStore()
+    model = Prompted(embed_dim=16, embeddings_cache=store)
+    model.embed_texts(["a", "b"])
+    other.embeddings_cache, before = store, other.input_count
+    other.embed_texts(["a", "b"])
+    assert other.input_count - before == 2
+    assert len(store) == 4
+
+
+def test_a_query_and_a_text_never_share_an_entry(store):
+    model = MockEmbedding(embeddings_cache=store)
+    model.get_query_embedding("a")
+    model.get_text_embedding("a")
+    assert [call.kind for call in model.calls] == ["query", "text"]
+    assert len(store) == 2
+
+
+def test_settings_that_change_no_vector_share_entries(store, embed):
+    embed(MockEmbedding(embeddings_cache=store), ["a", "b", "c"])
+    other = MockEmbedding(embeddings_cache=store, embed_batch_size=1, num_workers=4)
+    embed(other, ["a", "b", "c"])
+    assert other.call_count == 0
+
+
+def test_texts_that_differ_in_the_last_character_or_its_form_are_two(store):
+    model = MockEmbedding(embeddings_cache=store)
+    model.embed_texts(["caf\u00e9", "cafe\u0301", "café ", "", " "])
+    assert len(store) == 5
+
+
+@given(
+    rounds=st.lists(st.lists(st.text(alphabet="abcde", max_size=2), max_size=10), min_size=1, max_size=4),
+    batch=st.integers(1, 4),
+    workers=st.integers(1, 3),
+)
+@settings(deadline=None)
+def test_cached_or_not_the_bits_are_the_same_and_each_text_is_paid_once(rounds, batch, workers):
+    plain = MockEmbedding(embed_dim=12)
+    cached = ScriptedEmbedding(
+        embed_dim=12, embed_batch_size=batch, num_workers=workers, embeddings_cache=MemoryKVStore()
+    )
+    for turn, texts in enumerate(rounds):
+        found = cached.embed_texts(texts) if turn % 2 else asyncio.run(cached.aembed_texts(texts))
+        assert same_bits(found, plain.embed_texts(texts))
+    sent = [text for call in cached.calls for text in call.inputs]
+    assert sorted(sent) == sorted({text for texts in rounds for text in texts})
+
+
+def test_scattered_hits_leave_provider_calls_full(store, embed):
+    model = MockEmbedding(embed_batch_size=10, embeddings_cache=store)
+    embed(model, [str(number) for number in range(0, 100, 2)])
+    model.reset()
+    embed(model, [str(number) for number in range(100)])
+    assert [len(call.inputs) for call in model.calls] == [10] * 5
+
+
+def test_duplicates_are_embedded_once(store, embed):
+    model = MockEmbedding(embed_batch_size=4, embeddings_cache=store)
+    vectors = embed(model, ["a", "b", "a", "c", "a", "b"])
+    assert [call.inputs for call in model.calls] == [("a", "b", "c")]
+    assert same_bits(vectors[0], vectors[2])
+    assert same_bits(vectors[1], vectors[5])
+
+
+def test_another_process_finds_what_the_first_one_paid_for(tmp_path, embed):
+    first = SQLiteKVStore(tmp_path / "cache.db")
+    vectors = embed(MockEmbedding(embeddings_cache=first), ["a", "b"])
+    first.close()
+    later = MockEmbedding(embeddings_cache=SQLiteKVStore(tmp_path / "cache.db"))
+    assert same_bits(embed(later, ["a", "b"]), vectors)
+    assert later.call_count == 0
+    later.embeddings_cache.close()
+
+
+def test_a_failure_keeps_the_batches_before_it(store, embed):
+    def fail_at_third(turn):
+        if turn.number == 2:
+            raise AuthenticationError("the key was revoked")
+        return turn.vectors
+
+    model = ScriptedEmbedding(embed_batch_size=2, embeddings_cache=store, script=fail_at_third)
+    texts = [str(number) for number in range(8)]
+    with pytest.raises(AuthenticationError) as caught:
+        embed(model, texts)
+    assert sorted(caught.value.completed) == [0, 1, 2, 3]
+    assert len(store) == 4
+    again = MockEmbedding(embed_dim=model.embed_dim, embed_batch_size=2)
+    model.script = lambda turn: turn.vectors
+    model.reset()
+    assert same_bits(embed(model, texts), again.embed_texts(texts))
+    assert model.input_count == 4
+
+
+def test_an_error_accounts_for_hits_and_duplicates_too(store, embed):
+    def refuse(turn):
+        raise AuthenticationError("the key was revoked")
+
+    model = ScriptedEmbedding(embeddings_cache=store)
+    known = embed(model, ["known"])
+    model.script = refuse
+    with pytest.raises(AuthenticationError) as caught:
+        embed(model, ["new", "known", "new", "known"])
+    assert sorted(caught.value.completed) == [1, 3]
+    assert sorted(caught.value.failed) == [0, 2]
+    assert same_bits(np.array(caught.value.completed[3]), known[0])
+
+
+def test_a_store_that_fails_is_reported_and_bypassed(embed, caplog):
+    texts = ["a", "b", "a"]
+    with caplog.at_level(logging.WARNING, "embed_core.cache"):
+        vectors = embed(MockEmbedding(embeddings_cache=BrokenStore()), texts)
+    assert same_bits(vectors, MockEmbedding().embed_texts(texts))
+    assert "could not be read and is bypassed" in caplog.text
+    assert "could not be written and is bypassed" in caplog.text
+    assert "the disk is gone" in caplog.text
+
+
+def test_a_file_that_is_no_database_is_reported_and_bypassed(tmp_path, embed, caplog):
+    (tmp_path / "cache.db").write_text("my diary, which nobody may overwrite")
+    model = MockEmbedding(embeddings_cache=SQLiteKVStore(tmp_path / "cache.db"))
+    assert same_bits(embed(model, ["a"]), MockEmbedding().embed_texts(["a"]))
+    assert "is not a database" in caplog.text
+    assert (tmp_path / "cache.db").read_text() == "my diary, which nobody may overwrite"
+
+
+def test_a_damaged_entry_is_a_miss_and_is_replaced(tmp_path, embed):
+    path = tmp_path / "cache.db"
+    model = MockEmbedding(embeddings_cache=SQLiteKVStore(path))
+    texts = [str(number) for number in range(20)]
+    expected = embed(model, texts)
+    model.embeddings_cache.close()
+    db = sqlite3.connect(path)
+    for rowid, damage in enumerate([b"", b"\x00", bytes(36), b"not a vector at all", bytes(8)], start=1):
+        db.execute("UPDATE kv SET v = ? WHERE rowid = ?", (damage, rowid))
+    db.execute("UPDATE kv SET v = 'text' WHERE rowid = 6")
+    db.execute("UPDATE kv SET v = NULL WHERE rowid = 7")
+    db.commit()
+    db.close()
+    model.reset()
+    assert same_bits(embed(model, texts), expected)
+    assert model.input_count == 7
+    assert same_bits(embed(model, texts), expected)
+    assert model.input_count == 7
+    model.embeddings_cache.close()
+
+
+class Undeclared(MockEmbedding):
+    """A mock that, as many providers do, shows its dimension only with its first answer, and may change it."""
+
+    def _declared_dimension(self):
+        return None
+
+    def _space(self):
+        return {"class": "undeclared"}
+
+
+@pytest.mark.parametrize("found", [["a", "b"], ["a", "b", "new"], ["new", "a"]])
+def test_leftovers_of_another_dimension_are_embedded_again(store, embed, found):
+    embed(Undeclared(embed_dim=4, embeddings_cache=store), ["a", "b", "c"])
+    model = Undeclared(embed_dim=6, embeddings_cache=store)
+    embed(model, ["warm"])  # from here on the dimension is known
+    assert same_bits(embed(model, found), MockEmbedding(embed_dim=6).embed_texts(found))
+
+
+@pytest.mark.parametrize("found", [["a", "b", "new"], ["new", "a"]])
+def test_leftovers_are_embedded_again_even_where_only_the_answer_shows_it(store, embed, found):
+    embed(Undeclared(embed_dim=4, embeddings_cache=store), ["a", "b", "c"])
+    model = Undeclared(embed_dim=6, embeddings_cache=store)
+    assert same_bits(embed(model, found), MockEmbedding(embed_dim=6).embed_texts(found))
+
+
+def test_a_cache_that_mixes_dimensions_is_trusted_in_neither(embed):
+    store = MemoryKVStore()
+    model = Undeclared(embed_dim=6, embeddings_cache=store)
+    embed(model, ["a", "b", "c"])
+    key = next(iter(store._entries))
+    store.put_many({key: encode(np.ones((1, 4)))[0]})
+    fresh = Undeclared(embed_dim=6, embeddings_cache=store)
+    assert same_bits(embed(fresh, ["a", "b", "c"]), MockEmbedding(embed_dim=6).embed_texts(["a", "b", "c"]))
+
+
+def test_an_empty_store_is_a_store():
+    model = MockEmbedding(embeddings_cache=(store := MemoryKVStore()))
+    assert not store
+    model.embed_texts(["a"])
+    assert len(store) == 1
+
+
+def test_a_vector_of_1536_numbers_takes_six_kibibytes(store):
+    before = store.size_in_bytes()
+    MockEmbedding(embed_dim=1536, embeddings_cache=store).embed_texts(str(number) for number in range(500))
+    assert (store.size_in_bytes() - before) / 500 < 6.6 * 1024
+
+
+def test_a_progress_bar_counts_hits_too(store, capsys):
+    model = MockEmbedding(embeddings_cache=store)
+    model.embed_texts(["a", "b"])
+    model.embed_texts(["a", "b", "c", "c"], show_progress=True)
+    assert "4/4" in capsys.readouterr().err
