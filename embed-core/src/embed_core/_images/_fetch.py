@@ -12,7 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -110,13 +110,11 @@ class Fetcher:
         return secured
 
     def _reach(self, addresses: Sequence[str], port: int, end: float) -> socket.socket:
-        for number, address in enumerate(addresses, start=1):
-            try:
-                return socket.create_connection((address, port), timeout=self._left(end))
-            except OSError:
-                if number == len(addresses):
-                    raise
-        raise AssertionError
+        *others, last = addresses
+        for tried, address in enumerate(others):
+            with suppress(OSError):
+                return socket.create_connection((address, port), timeout=self._left(end) / (len(addresses) - tried))
+        return socket.create_connection((last, port), timeout=self._left(end))
 
     def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
         addresses = self._resolved(host, port, end)
@@ -156,6 +154,9 @@ class Fetcher:
             if len(content) > self.policy.max_bytes:
                 msg = f"is at `{_shown(url)}`, which is larger than `max_bytes` of {self.policy.max_bytes}"
                 raise InvalidInputError(msg)
+        if response.length:
+            msg = f"is at `{_shown(url)}`, which broke off {response.length} bytes before its end"
+            raise InvalidInputError(msg)
         return bytes(content)
 
     def _left(self, end: float) -> float:
@@ -238,5 +239,8 @@ def _refusal(response: HTTPResponse, policy: ImageUrls) -> str | None:
 
 def _shown(url: str) -> str:
     """Return an address without its query, which may hold a signature or a key."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition("?")[0]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

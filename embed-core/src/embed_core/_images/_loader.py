@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MAX_BYTES = 512 * 1024 * 1024
-_new_spool = partial(SpooledTemporaryFile, max_size=64 * 1024 * 1024)  # in memory up to here
+_new_spool = partial(SpooledTemporaryFile, max_size=16 * 1024 * 1024)  # in memory up to here
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SHOWN = 60
 
@@ -117,7 +117,7 @@ class ImageLoader:
                 self._spool = self._closing.enter_context(_new_spool())
             start = self._spool.seek(0, os.SEEK_END)
             self._spool.write(content)
-        return lambda: self._kept(start, len(content))
+        return partial(self._kept, start, len(content))  # not a lambda, which would hold on to the content
 
     def _kept(self, start: int, length: int) -> bytes:
         with self._lock:
