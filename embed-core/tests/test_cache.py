@@ -7,8 +7,9 @@ import sqlite3
 import numpy as np
 import pytest
 from embed_core import MockEmbedding
+from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError
-from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore, encode
+from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -243,7 +244,7 @@ def test_a_cache_that_mixes_dimensions_is_trusted_in_neither(embed):
     model = Undeclared(embed_dim=6, embeddings_cache=store)
     embed(model, ["a", "b", "c"])
     key = next(iter(store._entries))
-    store.put_many({key: encode(np.ones((1, 4)))[0]})
+    store.put_many({key: Dense().encode(np.ones((1, 4)))[0]})
     fresh = Undeclared(embed_dim=6, embeddings_cache=store)
     assert same_bits(embed(fresh, ["a", "b", "c"]), MockEmbedding(embed_dim=6).embed_texts(["a", "b", "c"]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
-from embed_core._engine import Engine
+from embed_core._engine import Engine, only
 from embed_core._io import Asyncio, Blocking, drive
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._stream import awindows, windows
@@ -39,19 +39,19 @@ class BaseEmbedding(Engine):
 
     def get_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; return its vector as a list of `dimension` floats."""
-        return self._one(drive(self._embed(Blocking(), "query", [query])))
+        return only(drive(self._embed(Blocking(), "query", [query])))
 
     async def aget_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; see `get_query_embedding`."""
-        return self._one(await self._embed(Asyncio(), "query", [query]))
+        return only(await self._embed(Asyncio(), "query", [query]))
 
     def get_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; return its vector as a list of `dimension` floats."""
-        return self._one(drive(self._embed(Blocking(), "text", [text])))
+        return only(drive(self._embed(Blocking(), "text", [text])))
 
     async def aget_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; see `get_text_embedding`."""
-        return self._one(await self._embed(Asyncio(), "text", [text]))
+        return only(await self._embed(Asyncio(), "text", [text]))
 
     # Many inputs
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -16,6 +16,7 @@ from embed_core._hooks import Hooks
 from embed_core._io import IO, Blocking, Threaded
 from embed_core._limits import RateLimiter
 from embed_core._progress import progress
+from embed_core._rows import Dense, Rows
 from embed_core._space import Dimension
 from embed_core._types import OPERATIONAL, Embedding, Kind, LongText, Middleware, Next, OnError, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError
@@ -42,6 +43,8 @@ class Engine(Hooks):
 
     `BaseEmbedding` documents the fields.
     """
+
+    _rows: ClassVar[Rows] = Dense()
 
     model_name: str = "unknown"
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
@@ -70,18 +73,18 @@ class Engine(Hooks):
 
     def _middleware(self, dimension: Dimension) -> list[Middleware]:
         """Return everything that happens between the caller and the hook, outermost first."""
-        store, keys = self.embeddings_cache, self._keys()
+        store, keys, rows = self.embeddings_cache, self._keys(), self._rows
         return [
             Validated(self.accepts_blank, self._image_loader, self.num_workers),
             Fitted(self.long_text, self._input_limit, self._windows, self.normalizes),
-            *([Recalled(store, keys, dimension, self.model_name, self._listeners)] if store is not None else []),
+            *([Recalled(store, keys, rows, dimension, self.model_name, self._listeners)] if store is not None else []),
             Batched(self._plan, self.num_workers),
             Isolated(),
-            *([Joined(store, keys, dimension), Remembered(store, keys)] if store is not None else []),
+            *([Joined(store, keys, rows, dimension), Remembered(store, keys, rows)] if store is not None else []),
             Instrumented(self.model_name, self._listeners),
             Retried(self.retry),
             *([RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []),
-            Checked(self.model_name, dimension),
+            Checked(self.model_name, rows, dimension),
             *self.middlewares,
         ]
 
@@ -149,11 +152,6 @@ class Engine(Hooks):
     def _io(self) -> IO:
         return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()
 
-    @staticmethod
-    def _one(vectors: Vectors) -> Embedding:
-        embedding: Embedding = vectors[0].tolist()
-        return embedding
-
     def _window_size(self) -> int:
         return self.embed_batch_size * self.num_workers * _WINDOW
 
@@ -174,6 +172,12 @@ class _Chain:
 
 def _step(one: Middleware, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:
     return one(request, next_, io)
+
+
+def only(vectors: Vectors) -> Embedding:
+    """Return the one vector there is as a list."""
+    embedding: Embedding = vectors[0].tolist()
+    return embedding
 
 
 def _keeps_going(on_error: OnError) -> bool:

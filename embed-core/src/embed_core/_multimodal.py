@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Annotated, Any
 
 from embed_core._base import BaseEmbedding
+from embed_core._engine import only
 from embed_core._hooks import default_hook
 from embed_core._images import ImageLoader, ImageUrls
 from embed_core._io import Asyncio, Blocking, drive, in_thread
@@ -48,11 +49,11 @@ class MultiModalEmbedding(BaseEmbedding):
 
     def get_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; return its vector as a list of `dimension` floats."""
-        return self._one(drive(self._embed(Blocking(), "image", [image])))
+        return only(drive(self._embed(Blocking(), "image", [image])))
 
     async def aget_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; see `get_image_embedding`."""
-        return self._one(await self._embed(Asyncio(), "image", [image]))
+        return only(await self._embed(Asyncio(), "image", [image]))
 
     def get_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"

@@ -63,7 +63,7 @@ class _Rows:
 
     def place(self, batch: Sequence[int], vectors: Vectors) -> None:
         if batch == range(self._count):  # one batch in input order: no copy
-            self.vectors = vectors
+            self.vectors = vectors if vectors.flags.owndata else vectors.copy()  # a view may change under us
             self._done[:] = True
             return
         with self._lock:

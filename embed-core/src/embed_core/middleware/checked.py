@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._rows import MisfitError, Rows
 from embed_core._space import Dimension
 from embed_core._types import Next, ProviderResponse, Request, Vectors
 from embed_core.errors import (
@@ -26,10 +27,11 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Turns whatever a hook returns or raises into float32 rows in input order, or into a named error."""
+    """Turns whatever a hook returns or raises into rows in input order, or into a named error."""
 
     model: str
-    dimension: Dimension = field(default_factory=Dimension)
+    rows: Rows
+    dimension: Dimension
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         try:
@@ -41,45 +43,26 @@ class Checked:
             raise translate(error, self.model, request.indices) from error
         if isinstance(answer, ProviderResponse):
             request.report.usage, request.report.truncated = answer.usage, answer.truncated
-            return self._rows(request, answer.vectors, answer.indices)
-        return self._rows(request, answer, None)
+            return self._check(request, answer.vectors, answer.indices)
+        return self._check(request, answer, None)
 
-    def _rows(self, request: Request, answer: Any, indices: Sequence[int] | None) -> Vectors:
+    def _check(self, request: Request, answer: Any, indices: Sequence[int] | None) -> Vectors:
         expected = len(request.inputs)
-        vectors = self._as_array(request, answer)
+        answer = [] if answer is None else answer
+        if hasattr(answer, "__len__") and len(answer) != expected:
+            raise self._error(request, f"answered {len(answer)} vectors for {expected} inputs", range(expected))
+        try:
+            vectors = self.rows.array(answer)
+        except MisfitError as error:
+            raise self._error(request, f"answered {error}", error.rows) from error.__cause__
         if len(vectors) != expected:
             raise self._error(request, f"answered {len(vectors)} vectors for {expected} inputs", range(expected))
         if indices is not None:
             vectors = self._in_order(request, vectors, indices)
-        finite = np.isfinite(vectors)
-        if not finite.all():
-            raise self._error(request, "answered a value that is not finite", np.flatnonzero(~finite.all(axis=1)))
         dimension = vectors.shape[1]
         if dimension != (known := self.dimension.agree(dimension)):
             what = f"answered vectors of dimension {dimension} where {known} was expected"
             raise self._error(request, what, range(expected))
-        return vectors
-
-    def _as_array(self, request: Request, answer: Any) -> Vectors:
-        if not isinstance(answer, np.ndarray):
-            answer = list(answer) if answer is not None else []
-            if len(answer) != len(request.inputs):
-                raise self._error(
-                    request,
-                    f"answered {len(answer)} vectors for {len(request.inputs)} inputs",
-                    range(len(request.inputs)),
-                )
-            lengths = [len(vector) if hasattr(vector, "__len__") else 0 for vector in answer]
-            odd = [row for row, length in enumerate(lengths) if length != max(set(lengths), key=lengths.count)]
-            if odd:
-                raise self._error(request, f"answered vectors of different dimensions {sorted(set(lengths))}", odd)
-        try:
-            with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
-                vectors = np.ascontiguousarray(answer, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise self._error(request, f"answered something that is no array of numbers ({error})", ()) from error
-        if vectors.ndim != 2 or not vectors.shape[1]:
-            raise self._error(request, f"answered an array of shape {vectors.shape}, not (n, dimension)", ())
         return vectors
 
     def _in_order(self, request: Request, vectors: Vectors, indices: Sequence[int]) -> Vectors:

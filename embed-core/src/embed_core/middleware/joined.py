@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.kvstore import KVStore, decode
+from embed_core.kvstore import KVStore
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -69,6 +70,7 @@ class Joined:
 
     store: KVStore
     keys: Callable[[Kind, Sequence[Any]], list[bytes]]
+    rows: Rows
     dimension: Dimension
     flights: Flights = field(default_factory=Flights)
 
@@ -105,7 +107,7 @@ class Joined:
 
     def _stored(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         try:
-            return decode(self.store.get_many(keys), self.dimension.known)
+            return self.rows.decode(self.store.get_many(keys), self.dimension.known)
         except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
             _log.debug("the embeddings cache could not be read and is bypassed", exc_info=True)
             return {}

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from embed_core._io import IO
+from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.instrumentation import EmbeddingCacheEvent, Listeners, emit
-from embed_core.kvstore import KVStore, decode
+from embed_core.kvstore import KVStore
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -25,6 +26,7 @@ class Recalled:
 
     store: KVStore
     keys: Callable[[Kind, Sequence[Any]], list[bytes]]
+    rows: Rows
     dimension: Dimension
     model: str
     listeners: Listeners
@@ -50,7 +52,7 @@ class Recalled:
 
     def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         try:
-            known = decode(self.store.get_many(keys), self.dimension.known)
+            known = self.rows.decode(self.store.get_many(keys), self.dimension.known)
             if len({len(vector) for vector in known.values()}) > 1:  # nothing tells which of them are right
                 self.store.delete_many(list(known))
                 return {}
@@ -77,7 +79,8 @@ def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[byte
 
 
 def _assemble(keys: Sequence[bytes], vectors: Mapping[bytes, Vectors]) -> Vectors:
-    rows = np.empty((len(keys), len(vectors[keys[0]])), dtype=np.float32)
+    first = vectors[keys[0]]
+    rows = np.empty((len(keys), len(first)), dtype=first.dtype)
     for row, key in enumerate(keys):
         rows[row] = vectors[key]
     return rows

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from embed_core._io import IO
+from embed_core._rows import Rows
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.kvstore import KVStore, encode
+from embed_core.kvstore import KVStore
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -20,6 +21,7 @@ class Remembered:
 
     store: KVStore
     keys: Callable[[Kind, Sequence[Any]], list[bytes]]
+    rows: Rows
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         vectors = await next(request)
@@ -31,4 +33,4 @@ class Remembered:
 
     def _write(self, request: Request, vectors: Vectors) -> None:
         keys = self.keys(request.kind, request.inputs)
-        self.store.put_many(dict(zip(keys, encode(vectors), strict=True)))
+        self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True)))

@@ -157,8 +157,9 @@ class EmbeddingConformance(ABC):
             assert secret.encode() not in pickle.dumps(model)
 
     def test_an_unknown_argument_names_the_nearest_one(self, model: BaseEmbedding) -> None:
+        misspelt: dict[str, int] = {"embed_batch_sise": 3}
         with pytest.raises(ValueError, match="did you mean `embed_batch_size`"):
-            type(model)(embed_batch_sise=3)
+            type(model)(**misspelt)
 
     def test_settings_that_change_no_vector_change_no_fingerprint(self, model: BaseEmbedding) -> None:
         before = model.fingerprint

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from embed_core.kvstore import decode, encode
+from embed_core._rows import Dense
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+
+encode, decode = Dense().encode, Dense().decode
 
 rows = arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 24)), elements=st.floats(width=32))
 

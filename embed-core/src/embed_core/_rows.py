@@ -1,0 +1,97 @@
+"""How a family of vectors lies in an array and in a store."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embed_core._types import Vectors
+
+_CRC = 4
+_FLOAT = 4
+
+
+class MisfitError(ValueError):
+    """An answer that is no array of vectors; `rows` are the culprits where they can be told."""
+
+    def __init__(self, what: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(what)
+        self.rows = rows
+
+
+class Rows(ABC):
+    """The operations on vectors that depend on what a vector is.
+
+    Whatever it is, a batch of them is an array of shape (n, width) with one vector in each row, so batching, caching
+    and joining need not know.
+    """
+
+    @abstractmethod
+    def array(self, answer: Any) -> NDArray[Any]:
+        """Return the vectors of a hook's answer as rows.
+
+        Raises:
+            MisfitError: the answer is something else, or holds a value that is not finite.
+        """
+
+    @abstractmethod
+    def pack(self, vectors: NDArray[Any]) -> list[bytes]:
+        """Return each row as bytes."""
+
+    @abstractmethod
+    def unpack(self, data: bytes, size: int) -> Any:
+        """Return the row that the first `size` of these bytes are."""
+
+    @abstractmethod
+    def fits(self, size: int, dimension: int | None) -> bool:
+        """Tell whether that many bytes can be a row, of that dimension where it is known."""
+
+    def encode(self, vectors: NDArray[Any]) -> list[bytes]:
+        """Return each row as it lies in a store: its bytes, and their CRC-32."""
+        return [row + zlib.crc32(row).to_bytes(_CRC, "little") for row in self.pack(vectors)]
+
+    def decode(self, blobs: Mapping[bytes, bytes], dimension: int | None = None) -> dict[bytes, Any]:
+        """Return the row, read-only, of each blob that is whole; a damaged one is left out."""
+        return {
+            key: self.unpack(blob, len(blob) - _CRC)
+            for key, blob in blobs.items()
+            if self.fits(len(blob) - _CRC, dimension)
+            and zlib.crc32(memoryview(blob)[:-_CRC]) == int.from_bytes(blob[-_CRC:], "little")
+        }
+
+
+class Dense(Rows):
+    """Rows of float32, little-endian in a store."""
+
+    def array(self, answer: Any) -> Vectors:
+        if not isinstance(answer, np.ndarray):
+            answer = list(answer)
+            lengths = [len(vector) if hasattr(vector, "__len__") else 0 for vector in answer]
+            usual = max(set(lengths), key=lengths.count, default=0)
+            if odd := [row for row, length in enumerate(lengths) if length != usual]:
+                raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", odd)
+        try:
+            with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
+                vectors = np.ascontiguousarray(answer, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise MisfitError(f"something that is no array of numbers ({error})") from error
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise MisfitError(f"an array of shape {vectors.shape}, not (n, dimension)")
+        finite = np.isfinite(vectors)
+        if not finite.all():
+            raise MisfitError("a value that is not finite", np.flatnonzero(~finite.all(axis=1)).tolist())
+        return vectors
+
+    def pack(self, vectors: NDArray[Any]) -> list[bytes]:
+        return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
+
+    def unpack(self, data: bytes, size: int) -> Vectors:
+        return np.frombuffer(data, dtype="<f4", count=size // _FLOAT)
+
+    def fits(self, size: int, dimension: int | None) -> bool:
+        return size > 0 and (size % _FLOAT == 0 if dimension is None else size == dimension * _FLOAT)

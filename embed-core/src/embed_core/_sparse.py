@@ -1,0 +1,165 @@
+"""Sparse models, such as SPLADE: most of a vector is zero, and the rest has a meaning of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embed_core._engine import Engine
+from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._rows import MisfitError, Rows
+from embed_core._types import OnError
+from embed_core.errors import InvalidInputError
+
+_PAIR = 8  # bytes: an int32 and a float32
+
+
+class SparseVector(Mapping[int, float]):
+    """The numbers of a vector that are not zero, by index; a read-only mapping, as LlamaIndex's dictionaries are.
+
+    Attributes:
+        indices: int32 array of shape (n,), ascending.
+        weights: float32 array of shape (n,).
+    """
+
+    __slots__ = ("indices", "weights")
+
+    def __init__(self, indices: ArrayLike, values: ArrayLike) -> None:
+        """Take indices in any order; zeros are left out.
+
+        Raises:
+            InvalidInputError: the two do not fit, an index is negative or there twice, or a value is not finite.
+        """
+        where, what = np.asarray(indices), np.asarray(values, dtype=np.float32)
+        if where.ndim != 1 or where.shape != what.shape or (where.size and where.dtype.kind not in "iu"):
+            msg = f"indices {where.dtype}{where.shape} and values {what.shape} make no sparse vector"
+            raise InvalidInputError(msg)
+        if not np.isfinite(what).all():
+            raise InvalidInputError("a sparse vector holds a value that is not finite")
+        order = np.argsort(where, kind="stable")
+        order = order[what[order] != 0]
+        self.indices: NDArray[np.int32] = where[order].astype(np.int32)
+        self.weights: NDArray[np.float32] = what[order]
+        if self.indices.size and (self.indices[0] < 0 or (np.diff(self.indices) == 0).any()):
+            raise InvalidInputError("a sparse vector holds an index that is negative or there twice")
+        self.indices.flags.writeable = self.weights.flags.writeable = False
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Return a mapping of index to value, or a sparse vector, as a sparse vector."""
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, Mapping):
+            return cls(np.fromiter(value.keys(), dtype=np.int64), np.fromiter(value.values(), dtype=np.float64))
+        msg = f"a `{type(value).__name__}` is no sparse vector; expected a mapping of index to value"
+        raise InvalidInputError(msg)
+
+    def __getitem__(self, index: int) -> float:
+        at = int(np.searchsorted(self.indices, index))
+        if at == len(self.indices) or self.indices[at] != index:
+            raise KeyError(index)
+        return float(self.weights[at])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices.tolist())
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __repr__(self) -> str:
+        return f"SparseVector({dict(self)!r})"
+
+    def dot(self, other: SparseVector) -> float:
+        """Return the dot product, accumulated in float64."""
+        _, mine, its = np.intersect1d(self.indices, other.indices, assume_unique=True, return_indices=True)
+        return float(self.weights[mine].astype(np.float64) @ other.weights[its].astype(np.float64))
+
+
+class Sparse(Rows):
+    """Rows of one cell each, which holds a `SparseVector`."""
+
+    def array(self, answer: Any) -> NDArray[Any]:
+        vectors, odd = np.empty((len(answer), 1), dtype=object), dict[int, str]()
+        for row, one in enumerate(answer):
+            try:
+                vectors[row, 0] = SparseVector.of(one[0] if isinstance(one, np.ndarray) else one)
+            except (InvalidInputError, TypeError, ValueError) as error:
+                odd[row] = str(error)
+        if odd:
+            raise MisfitError(f"something else than sparse vectors ({next(iter(odd.values()))})", list(odd))
+        return vectors
+
+    def pack(self, vectors: NDArray[Any]) -> list[bytes]:
+        return [one.indices.astype("<i4").tobytes() + one.weights.astype("<f4").tobytes() for (one,) in vectors]
+
+    def unpack(self, data: bytes, size: int) -> NDArray[Any]:
+        count, row = size // _PAIR, np.empty(1, dtype=object)
+        row[0] = SparseVector(np.frombuffer(data, "<i4", count), np.frombuffer(data, "<f4", count, size // 2))
+        return row
+
+    def fits(self, size: int, dimension: int | None) -> bool:
+        return size % _PAIR == 0
+
+
+class BaseSparseEmbedding(Engine):
+    """A model that turns texts into sparse vectors, on the same engine as every other.
+
+    The hooks are those of `BaseEmbedding`; each vector they return is a mapping of index to value. Fields, cache,
+    retries, limits and events are `BaseEmbedding`'s too.
+    """
+
+    _rows: ClassVar[Rows] = Sparse()
+
+    long_text: Literal["truncate", "error"] = "truncate"  # a mean of sparse vectors is not sparse
+
+    @property
+    def dimension(self) -> None:
+        """None: a sparse vector has no length."""
+        return
+
+    def get_query_embedding(self, query: str) -> SparseVector:
+        """Embed a search query."""
+        return _only(drive(self._embed(Blocking(), "query", [query])))
+
+    async def aget_query_embedding(self, query: str) -> SparseVector:
+        """Embed a search query; see `get_query_embedding`."""
+        return _only(await self._embed(Asyncio(), "query", [query]))
+
+    def get_text_embedding(self, text: str) -> SparseVector:
+        """Embed a document or passage."""
+        return _only(drive(self._embed(Blocking(), "text", [text])))
+
+    async def aget_text_embedding(self, text: str) -> SparseVector:
+        """Embed a document or passage; see `get_text_embedding`."""
+        return _only(await self._embed(Asyncio(), "text", [text]))
+
+    def get_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[SparseVector]:
+        """Embed documents or passages, in input order; `on_error="none"` leaves None where one fails."""
+        return drive(self._vectors(self._io(), texts, show_progress=show_progress, on_error=on_error))
+
+    async def aget_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[SparseVector]:
+        """Embed documents or passages; see `get_text_embedding_batch`."""
+        return await self._vectors(Asyncio(), texts, show_progress=show_progress, on_error=on_error)
+
+    @staticmethod
+    def similarity(embedding1: SparseVector, embedding2: SparseVector) -> float:
+        """Return the dot product, for which sparse models are trained."""
+        return SparseVector.of(embedding1).dot(SparseVector.of(embedding2))
+
+    async def _vectors(
+        self, io: IO, texts: Iterable[str], *, show_progress: bool, on_error: OnError
+    ) -> list[SparseVector]:
+        rows: list[Any] = await self._lists(io, "text", texts, show_progress=show_progress, on_error=on_error)
+        return [row and row[0] for row in rows]
+
+
+def _only(vectors: NDArray[Any]) -> SparseVector:
+    vector: SparseVector = vectors[0, 0]
+    return vector
