@@ -49,10 +49,12 @@ class LazyGroup(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+        except (click.ClickException, click.exceptions.Exit):
             raise
-        except KeyboardInterrupt as interrupt:
-            click.echo(f"\n{_one_line(str(interrupt)) or 'Interrupted'}", err=True)
+        except (KeyboardInterrupt, click.Abort) as stop:
+            if isinstance(stop, click.Abort) and not isinstance(stop.__context__, KeyboardInterrupt):
+                raise  # somebody said no to a question
+            click.echo(f"\n{_one_line(str(stop)) or 'Interrupted'}", err=True)
             ctx.exit(_INTERRUPTED)
         except Exception as error:
             if _is_broken_pipe(error) or ctx.meta.get(_DEBUG) or os.environ.get("EMBED_RAISE_ERRORS", "0") != "0":

@@ -1,0 +1,68 @@
+"""Tests stay apart from the user's own settings, cache and choice of model."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+_CHOICES = ("EMBED_MODEL", "EMBED_PLUGINS", "EMBED_RAISE_ERRORS", "IS_TESTING", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _apart_from_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBED_HOME", str(tmp_path_factory.mktemp("home")))
+        for name in _CHOICES:
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the user's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("EMBED_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a package, as far as Python can tell: modules and a dist-info folder on the path.
+
+    `install(name, entries, sources, version=...)`; `entries` is the text of `entry_points.txt` or a mapping of groups,
+    `sources` maps module names to their text. The folder it returns is on `sys.path`, and fit for `PYTHONPATH`.
+    """
+    site, before = tmp_path / "site-packages", set(sys.modules)
+
+    def put(
+        name: str,
+        entries: str | bytes | Mapping[str, Mapping[str, str]],
+        sources: Mapping[str, str] | None = None,
+        *,
+        version: str = "1.0",
+        place: Path = site,
+    ) -> Path:
+        info = place / f"{name.replace('-', '_')}-{version}.dist-info"
+        shutil.rmtree(info, ignore_errors=True)
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", "utf-8")
+        if isinstance(entries, Mapping):
+            entries = "".join(
+                f"[{group}]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+                for group, lines in entries.items()
+            )
+        (info / "entry_points.txt").write_bytes(entries if isinstance(entries, bytes) else entries.encode())
+        for module, source in (sources or {}).items():
+            (place / f"{module}.py").write_text(source, "utf-8")
+        if str(place) not in sys.path:
+            monkeypatch.syspath_prepend(place)
+        return place
+
+    yield put
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]

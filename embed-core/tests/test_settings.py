@@ -1,0 +1,142 @@
+"""Settings are the user's: in the right folder, replaced as a whole, never lost."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from embed_core._settings import Settings, change_settings, load_settings, settings_path, user_folder
+from embed_core.errors import ConfigurationError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+HOME = Path.home()
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "config", "cache"),
+    [
+        ({}, "linux", HOME / ".config/embed-core", HOME / ".cache/embed-core"),
+        ({}, "freebsd14", HOME / ".config/embed-core", HOME / ".cache/embed-core"),
+        (
+            {"XDG_CONFIG_HOME": "/x/config", "XDG_CACHE_HOME": "/x/cache"},
+            "linux",
+            Path("/x/config/embed-core"),
+            Path("/x/cache/embed-core"),
+        ),
+        ({"XDG_CONFIG_HOME": "relative"}, "linux", HOME / ".config/embed-core", HOME / ".cache/embed-core"),
+        (
+            {"XDG_CONFIG_HOME": "/x/config"},
+            "darwin",
+            HOME / "Library/Application Support/embed-core",
+            HOME / "Library/Caches/embed-core",
+        ),
+        (
+            {"APPDATA": "/u/Roaming", "LOCALAPPDATA": "/u/Local"},
+            "win32",
+            Path("/u/Roaming/embed-core"),
+            Path("/u/Local/embed-core/Cache"),
+        ),
+        ({}, "win32", HOME / "AppData/Roaming/embed-core", HOME / "AppData/Local/embed-core/Cache"),
+        ({"EMBED_HOME": "/e", "XDG_CONFIG_HOME": "/x"}, "linux", Path("/e"), Path("/e/cache")),
+        ({"EMBED_HOME": "~/e"}, "win32", HOME / "e", HOME / "e/cache"),
+        ({"EMBED_HOME": ""}, "linux", HOME / ".config/embed-core", HOME / ".cache/embed-core"),
+    ],
+)
+def test_folders_follow_the_platform_unless_embed_home_is_set(environ, platform, config, cache):
+    assert user_folder("config", environ, platform) == config
+    assert user_folder("cache", environ, platform) == cache
+
+
+def test_there_are_no_settings_before_the_first_choice(home):
+    assert load_settings() == Settings()
+    assert not home.exists()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(default=st.none() | st.text(), aliases=st.dictionaries(st.text(), st.text()))
+def test_what_is_written_is_read_again(home, default, aliases):
+    settings_ = Settings(default, aliases)
+    change_settings(lambda _: settings_)
+    assert load_settings() == settings_
+
+
+def test_what_a_newer_version_wrote_is_kept(home):
+    home.mkdir()
+    settings_path().write_text('{"aliases": {"small": "mock"}, "theme": {"dark": true}}', "utf-8")
+    change_settings(lambda old: replace(old, default="small"))
+    assert json.loads(settings_path().read_text("utf-8")) == {
+        "theme": {"dark": True},
+        "default": "small",
+        "aliases": {"small": "mock"},
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '"default"', '{"default": 1}', '{"aliases": ["a"]}', '{"aliases": {"a": 1}}', b"\xff\xfe"]
+)
+def test_a_damaged_file_is_named_and_left_as_it_is(home, text):
+    home.mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    settings_path().write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"settings\.json"):
+        load_settings()
+    with pytest.raises(ConfigurationError, match=r"settings\.json"):
+        change_settings(lambda old: replace(old, default="mock"))
+    assert settings_path().read_bytes() == content
+
+
+def test_a_change_that_fails_leaves_the_old_settings_and_no_other_file(home):
+    change_settings(lambda old: replace(old, default="mock"))
+    with pytest.raises(UnicodeEncodeError):
+        change_settings(lambda old: replace(old, default="\ud800"))
+    assert load_settings().default == "mock"
+    assert sorted(path.name for path in home.iterdir()) == ["settings.json", "settings.lock"]
+
+
+def test_a_symbolic_link_to_the_settings_stays_one(home, tmp_path):
+    home.mkdir()
+    kept = tmp_path / "dotfiles.json"
+    kept.write_text("{}", "utf-8")
+    settings_path().symlink_to(kept)
+    change_settings(lambda old: replace(old, default="mock"))
+    assert settings_path().is_symlink()
+    assert json.loads(kept.read_text("utf-8"))["default"] == "mock"
+
+
+def add_aliases(writer: int, count: int) -> None:
+    for number in range(count):
+        change_settings(lambda old, name=f"{writer}-{number}": replace(old, aliases={**old.aliases, name: "mock"}))
+
+
+def test_processes_that_write_at_once_lose_nothing(home):
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=add_aliases, args=(writer, 10)) for writer in range(3)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join(60)
+    assert len(load_settings().aliases) == 30
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
+def test_a_killed_writer_leaves_whole_settings_and_no_lock(home):
+    writes = (
+        "from dataclasses import replace\nfrom embed_core._settings import *\n"
+        "for number in range(10**9): change_settings(lambda old: replace(old, aliases={'x' * 5000: str(number)}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", writes], env=dict(os.environ))
+    deadline = time.monotonic() + 30
+    while not settings_path().exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(load_settings().aliases) == 1
+    change_settings(lambda old: replace(old, default="mock"))
+    assert load_settings().default == "mock"
