@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from embed_core.errors import InvalidInputError
+from embed_core.errors import ConfigurationError, InvalidInputError
 
 Embedding: TypeAlias = list[float]
 
@@ -22,26 +22,33 @@ class SimilarityMode(StrEnum):
     EUCLIDEAN = "euclidean"
     """The negated Euclidean distance."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> SimilarityMode:
+        msg = f"there is no similarity mode {value!r}; choose one of {', '.join(repr(str(mode)) for mode in cls)}"
+        raise ConfigurationError(msg)
+
 
 def similarity(embedding1: ArrayLike, embedding2: ArrayLike, mode: SimilarityMode = SimilarityMode.DEFAULT) -> float:
     """Compare two vectors of shape (dimension,).
 
-    The cosine with a zero vector, which has no direction, is 0.
+    The cosine with a zero vector, which has no direction, is 0. A vector that is not finite gives NaN.
 
     Raises:
         InvalidInputError: the two are not vectors of one dimension.
+        ConfigurationError: there is no such mode.
     """
     a, b = np.asarray(embedding1, dtype=np.float64), np.asarray(embedding2, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         msg = f"cannot compare arrays of shape {a.shape} and {b.shape}; both must be vectors of one dimension"
         raise InvalidInputError(msg)
-    if mode == SimilarityMode.EUCLIDEAN:
+    mode = SimilarityMode(mode)
+    if mode is SimilarityMode.EUCLIDEAN:
         return -float(np.linalg.norm(a - b))
     product = float(a @ b)
-    if mode == SimilarityMode.DOT_PRODUCT:
+    if mode is SimilarityMode.DOT_PRODUCT:
         return product
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return max(-1.0, min(1.0, product / norms)) if norms else 0.0
+    return float(np.clip(product / norms, -1.0, 1.0)) if norms else 0.0
 
 
 def mean_agg(embeddings: Sequence[Sequence[float]]) -> Embedding:
