@@ -222,7 +222,7 @@ def test_is_testing_can_be_switched_off(acme, monkeypatch, value):
 def test_without_openais_package_the_default_says_what_to_install_or_choose(acme, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(acme)])
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with pytest.raises(IntegrationNotInstalledError, match="pip install embeddings-openai.*EMBED_MODEL"):
+    with pytest.raises(IntegrationNotInstalledError, match=r"pip install embeddings-openai.*EMBED_MODEL"):
         resolve_embed_model("default")
 
 

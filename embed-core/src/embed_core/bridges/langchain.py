@@ -109,7 +109,7 @@ def _public_config(foreign: Embeddings) -> dict[str, Any] | None:
     config = {
         name: value
         for name, value in foreign
-        if not (name in secret or isinstance(value, SecretStr | SecretBytes) or _is_derived(foreign, name))
+        if not (name in secret or isinstance(value, SecretStr | SecretBytes | None) or _is_derived(foreign, name))
     }
     return config if _is_plain(config) else None
 
