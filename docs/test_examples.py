@@ -1,0 +1,116 @@
+"""No example escapes: a block is run, or it is data, or it says why it is skipped."""
+
+import ast
+import inspect
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+from sybil.evaluators.skip import Skipper
+from sybil.example import SybilFailure
+
+SHOWN = {"text", "makefile"}
+"""Languages of blocks that nobody could run; all others are examples."""
+
+DIRECTIVE = re.compile(r"\{(?!code|sourcecode|doctest)[\w-]+\}")
+PROMPT = re.compile(r"^[ \t>]*>>> ", re.MULTILINE)
+
+
+def run_lines(document):
+    """Return the lines that belong to examples, or to blocks that are read as data."""
+    lines = set()
+    for _, region in document.regions:
+        if region.evaluator is not None:
+            first = document.text.count("\n", 0, region.start)
+            lines.update(range(first, first + document.text.count("\n", region.start, region.end) + 1))
+    return lines
+
+
+def blocks(document):
+    """Yield (first line of the content, language) of each block of code, as a Markdown parser sees them."""
+    if document.path.endswith(".md"):
+        texts = [(0, document.text)]
+    else:
+        nodes = [
+            node
+            for node in ast.walk(ast.parse(document.text))
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        texts = [
+            (node.body[0].lineno - 1, inspect.cleandoc(ast.get_docstring(node, clean=False)))
+            for node in nodes
+            if ast.get_docstring(node)
+        ]
+    for offset, text in texts:
+        for token in MarkdownIt().parse(text):
+            if token.type == "fence" or (token.type == "code_block" and document.path.endswith(".md")):
+                yield offset + token.map[0] + 1, token.info.strip() if token.type == "fence" else "(indented)"
+
+
+def test_the_examples_are_found(documents):
+    names = {document.path.rpartition("/")[2] for document in documents}
+    assert {"README.md", "index.md", "_scripted.py"} <= names
+    assert any(document.regions for document in documents)
+
+
+def test_every_block_is_run_or_is_no_code(documents):
+    escaped = [
+        f"{document.path}:{line} {language or '(no language)'}"
+        for document in documents
+        for line, language in blocks(document)
+        if language not in SHOWN and not DIRECTIVE.match(language) and line not in run_lines(document)
+    ]
+    assert not escaped
+
+
+def test_every_prompt_is_run(documents):
+    escaped = []
+    for document in documents:
+        run = run_lines(document)
+        for match in PROMPT.finditer(document.text):
+            line = document.text.count("\n", 0, match.start())
+            if line not in run:
+                escaped.append(f"{document.path}:{line + 1}")
+    assert not escaped
+
+
+def test_every_skip_says_why(documents):
+    silent = [
+        f"{document.path}: {action}"
+        for document in documents
+        for _, region in document.regions
+        if isinstance(region.evaluator, Skipper)
+        for action, reason in [region.parsed]
+        if action != "end" and len((reason or "").strip("\"'")) < len("a reason")
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    ("example", "complaint"),
+    [
+        ("```python\nassert 1 == 2, 'no'\n```", "no"),
+        ("```python\n>>> 1 + 1\n3\n```", "Expected"),
+        ("```console\n$ echo yes\nno\n```", "(expected)\nno"),
+        ("```console\n$ false\n```", "exit status 1"),
+        ("```console\n$ echo Error: no\nError: no\n```", "exit status 0"),
+        ("```console\n$ embed serach\nError: there is something else\n```", "No such command"),
+        ("```console\n$ echo one\none\n$ echo two \\\n  three\ntwo four\n```", "two three"),
+        ("```json\n{\n```", "Expecting property"),
+        ("<!-- needs: unicorn -->", "unicorn"),
+    ],
+)
+def test_a_wrong_example_fails(run_page, example, complaint):
+    with pytest.raises((AssertionError, SybilFailure, ValueError), match=re.escape(complaint)):
+        run_page(example + "\n")
+
+
+def test_a_right_example_passes(run_page):
+    examples = run_page(
+        "<!-- needs: openai -->\n"
+        "```console\n$ echo one ... three\none ... three\n$ echo Error: no; false\nError: no\n```\n"
+        "```console\n$ seq 3\n1\n...\n3\n$ embed --version\nembed, version ...\n```\n"
+        "```python\nimport os\nx = os.environ['OPENAI_BASE_URL']\n```\n"
+        "```python\n>>> x[:16]\n'http://127.0.0.1'\n>>> 2 / 3\n0.667\n```\n"
+    )
+    assert len(examples) == 6
