@@ -220,6 +220,18 @@ def test_progress_counts_the_windows_of_long_texts(capsys):
     assert "6/6" in capsys.readouterr().err
 
 
+@both
+def test_an_array_has_no_place_for_none(colour):
+    model = ScriptedEmbedding()
+    with pytest.raises(ConfigurationError, match="use `get_text_embedding_batch` for `on_error='none'`"):
+        if colour == "sync":
+            model.embed_texts(["a"], on_error="none")
+        else:
+            asyncio.run(model.aembed_texts(["a"], on_error="none"))
+    with pytest.raises(ConfigurationError, match="`on_error` is 'ignore'"):
+        model.get_text_embedding_batch(["a"], on_error="ignore")
+
+
 def test_a_batcher_that_forgets_or_repeats_an_input_is_found_out():
     class Forgetful(ScriptedEmbedding):
         def _plan(self, kind, inputs):

@@ -1,10 +1,12 @@
 """Sync and async are one path: same vectors, same provider calls, same events, whatever happens."""
 
 import asyncio
+import threading
 from collections import Counter
 
 import numpy as np
 import pytest
+from embed_core import RateLimiter
 from embed_core.errors import (
     BatchError,
     EmbeddingIntegrityError,
@@ -20,7 +22,7 @@ from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-TEXTS = st.lists(st.text(alphabet="abc", min_size=1, max_size=2), max_size=12)
+TEXTS = st.lists(st.one_of(st.text(alphabet="abc", min_size=1, max_size=2), st.just("ab a b ca c")), max_size=12)
 SCENES = st.fixed_dictionaries(
     {
         "texts": TEXTS,
@@ -31,8 +33,24 @@ SCENES = st.fixed_dictionaries(
         "bad": st.sets(st.sampled_from(["a", "ab", "c", "ca"]), max_size=2),
         "fault": st.sampled_from(["too long", "quota", "down once", "short", "nan", "other dimension"]),
         "on_error": st.sampled_from(["raise", "none"]),
+        "long_text": st.sampled_from(["truncate", "error", "mean"]),
+        "limited": st.booleans(),
     }
 )
+
+
+class CountingLimiter(RateLimiter):
+    """Has room for everything, and counts."""
+
+    def __init__(self):
+        super().__init__(requests_per_minute=10**6)
+        self.paid = 0
+        self.counting = threading.Lock()
+
+    def reserve(self, tokens):
+        with self.counting:
+            self.paid += 1
+        return super().reserve(tokens)
 
 
 def script(scene):
@@ -71,11 +89,16 @@ def play(scene, colour):
         num_workers=scene["workers"],
         retry=RetryPolicy(max_retries=2, initial_seconds=0),
         callback_manager=CallbackManager(),
+        long_text=scene["long_text"],
+        max_input_tokens=2,
+        rate_limiter=CountingLimiter() if scene["limited"] else None,
     )
     if scene["cached"]:
         model.embeddings_cache = MemoryKVStore()
-        model.embed_texts(scene["warm"])
+        model.get_text_embedding_batch(scene["warm"], on_error="none")
         model.reset()
+        if model.rate_limiter is not None:
+            model.rate_limiter.paid = 0
     model.callback_manager.add_handler(lambda event: heard.append(type(event).__name__))
     model.script = script(scene)
     try:
@@ -86,12 +109,15 @@ def play(scene, colour):
     except EmbedError as error:
         result = error
     calls = Counter(call.inputs for call in model.calls)
+    if model.rate_limiter is not None:
+        assert model.rate_limiter.paid == model.call_count
     kept = set(model.embeddings_cache._entries) if scene["cached"] else set()
     return result, calls, Counter(heard), kept
 
 
-def honest(texts):
-    return ScriptedEmbedding(embed_dim=16).get_text_embedding_batch(texts)
+def honest(scene):
+    model = ScriptedEmbedding(embed_dim=16, long_text=scene["long_text"], max_input_tokens=2)
+    return model.get_text_embedding_batch(scene["texts"], on_error="none")
 
 
 @given(scene=SCENES)
@@ -115,7 +141,7 @@ def test_sync_and_async_do_the_same(scene):
 @settings(max_examples=150, deadline=None)
 def test_every_vector_is_on_its_own_text_or_there_is_a_named_error(scene, colour):
     result, calls, _, kept = play(scene, colour)
-    expected = honest(scene["texts"])
+    expected = honest(scene)
     if isinstance(result, EmbedError):
         assert result.failed
         assert all(reason is not None for reason in result.failed.values())
@@ -134,7 +160,7 @@ def test_every_vector_is_on_its_own_text_or_there_is_a_named_error(scene, colour
 @given(scene=SCENES)
 @settings(max_examples=100, deadline=None)
 def test_one_bad_text_never_fails_its_neighbours(scene):
-    scene |= {"fault": "too long", "on_error": "none"}
+    scene |= {"fault": "too long", "on_error": "none", "long_text": "truncate"}
     for colour in ("sync", "async"):
         result, calls, _, _ = play(scene, colour)
         known = set(scene["warm"]) if scene["cached"] else set()

@@ -70,21 +70,27 @@ class BaseEmbedding(Engine):
         """Embed documents or passages; see `get_text_embedding_batch`."""
         return await self._lists(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
-    def embed_texts(self, texts: Iterable[str], *, show_progress: bool = False) -> Vectors:
+    def embed_texts(self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise") -> Vectors:
         """Embed documents or passages; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._embed(self._io(), "text", texts, show_progress=show_progress))
+        return drive(self._array(self._io(), "text", texts, show_progress=show_progress, on_error=on_error))
 
-    async def aembed_texts(self, texts: Iterable[str], *, show_progress: bool = False) -> Vectors:
+    async def aembed_texts(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> Vectors:
         """Embed documents or passages; see `embed_texts`."""
-        return await self._embed(Asyncio(), "text", texts, show_progress=show_progress)
+        return await self._array(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
-    def embed_queries(self, queries: Iterable[str], *, show_progress: bool = False) -> Vectors:
+    def embed_queries(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> Vectors:
         """Embed search queries; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._embed(self._io(), "query", queries, show_progress=show_progress))
+        return drive(self._array(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
 
-    async def aembed_queries(self, queries: Iterable[str], *, show_progress: bool = False) -> Vectors:
+    async def aembed_queries(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> Vectors:
         """Embed search queries; see `embed_queries`."""
-        return await self._embed(Asyncio(), "query", queries, show_progress=show_progress)
+        return await self._array(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
     def stream_texts(self, texts: Iterable[str]) -> Iterator[Vectors]:
         """Embed any number of texts; yield float32 blocks of shape (some, dimension), in input order.

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from embed_core import _space
 from embed_core._hooks import Hooks
+from embed_core._images import open_batch
 from embed_core._io import IO, Blocking, Threaded
 from embed_core._limits import RateLimiter
 from embed_core._progress import progress
@@ -107,6 +108,14 @@ class Engine(Hooks):
             request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
             return await chain.run(request, io, self._provide)
 
+    async def _array(
+        self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
+    ) -> Vectors:
+        if _keeps_going(on_error):
+            msg = f"an array has no place for `None`; use `get_{kind}_embedding_batch` for `on_error='none'`"
+            raise ConfigurationError(msg)
+        return await self._embed(io, kind, inputs, show_progress=show_progress)
+
     async def _lists(
         self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
     ) -> list[Embedding]:
@@ -124,7 +133,7 @@ class Engine(Hooks):
         """Make the provider call: the hook for the kind, in the caller's colour."""
         inputs = list(request.inputs)
         if request.kind == "image":
-            inputs = await io.call(lambda: [image.open() for image in request.inputs])
+            inputs = await io.call(lambda: open_batch(request.inputs))
         sync = getattr(self, f"_get_{request.kind}_embeddings")
         async_ = getattr(self, f"_aget_{request.kind}_embeddings")
         return await io.call(lambda: sync(inputs), lambda: async_(inputs))

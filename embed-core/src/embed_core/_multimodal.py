@@ -67,10 +67,14 @@ class MultiModalEmbedding(BaseEmbedding):
         """Embed images; see `get_image_embedding_batch`."""
         return await self._lists(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 
-    def embed_images(self, images: Iterable[Any], *, show_progress: bool = False) -> Vectors:
+    def embed_images(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> Vectors:
         """Embed images; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._embed(self._io(), "image", images, show_progress=show_progress))
+        return drive(self._array(self._io(), "image", images, show_progress=show_progress, on_error=on_error))
 
-    async def aembed_images(self, images: Iterable[Any], *, show_progress: bool = False) -> Vectors:
+    async def aembed_images(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> Vectors:
         """Embed images; see `embed_images`."""
-        return await self._embed(Asyncio(), "image", images, show_progress=show_progress)
+        return await self._array(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from embed_core.errors import ConfigurationError
 from embed_core.kvstore._interface import KVStore
@@ -12,6 +13,8 @@ from embed_core.kvstore._interface import KVStore
 
 class MemoryKVStore(KVStore):
     """Keeps the entries used last; the least recently used one makes room. A pickle of it is empty."""
+
+    waits: ClassVar[bool] = False
 
     def __init__(self, max_entries: int = 100_000) -> None:
         """Make an empty store.

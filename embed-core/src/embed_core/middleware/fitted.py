@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -28,18 +28,22 @@ class Fitted:
         limit: how many tokens of a text of some kind the model takes, beside prompt and special tokens; None: no limit.
         windows: splits a text into pieces that each fit the limit; one piece where it fits whole.
         normalizes: whether the model returns unit vectors, so that means are made unit vectors again.
+        known: the limits that were asked for already.
     """
 
     policy: LongText
     limit: Callable[[Kind], int | None]
     windows: Callable[[Kind, str, int], Windows]
     normalizes: bool
+    known: dict[Kind, int | None] = field(default_factory=dict)
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
-        if request.kind == "image":
+        kind = request.kind
+        if kind == "image":
             return await next(request)
-        limit = await io.call(lambda: self.limit(request.kind))
-        if limit is None:
+        if kind not in self.known:  # a tokenizer may have to be loaded to tell
+            self.known[kind] = await io.call(lambda: self.limit(kind))
+        if (limit := self.known[kind]) is None:
             return await next(request)
         # A token stands for at least one byte of UTF-8 in every tokenizer in use, so most texts need no tokenizer.
         suspects = [row for row, text in enumerate(request.inputs) if len(text.encode()) > limit]

@@ -17,7 +17,7 @@ from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.kvstore import KVStore
+from embed_core.kvstore import KVStore, visit
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -97,7 +97,7 @@ class Joined:
         """Embed what is ours, unless another call finished and stored it between our look-up and now."""
         if not mine:
             return {}
-        vectors = await io.call(lambda: self._stored(list(mine)))
+        vectors = await visit(self.store, io, lambda: self._stored(list(mine)))
         rows = {key: row for row, key in enumerate(keys) if key in mine and key not in vectors}
         if len(rows) == len(keys):
             return dict(zip(keys, await next(request), strict=True))

@@ -15,7 +15,7 @@ from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.instrumentation import EmbeddingCacheEvent, Listeners, emit
-from embed_core.kvstore import KVStore
+from embed_core.kvstore import KVStore, visit
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -33,7 +33,7 @@ class Recalled:
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         keys = self.keys(request.kind, request.inputs)
-        known = await io.call(lambda: self._look_up(list(dict.fromkeys(keys))))
+        known = await visit(self.store, io, lambda: self._look_up(list(dict.fromkeys(keys))))
         await self._tell(request, hits=sum(key in known for key in keys), io=io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))

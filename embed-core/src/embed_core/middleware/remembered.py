@@ -10,7 +10,7 @@ from typing import Any
 from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.kvstore import KVStore
+from embed_core.kvstore import KVStore, visit
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -26,7 +26,7 @@ class Remembered:
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         vectors = await next(request)
         try:
-            await io.call(lambda: self._write(request, vectors))
+            await visit(self.store, io, lambda: self._write(request, vectors))
         except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
             _log.warning("the embeddings cache could not be written and is bypassed", exc_info=True)
         return vectors
