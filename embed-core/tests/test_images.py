@@ -401,22 +401,23 @@ def test_image_batches_have_events_like_any_other():
 
 
 @pytest.mark.parametrize("change", ["write", "remove"])
-def test_a_file_that_changes_while_it_is_embedded_is_an_error_not_a_wrong_vector(tmp_path, change):
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_file_that_changes_while_it_is_embedded_is_an_error_not_a_wrong_vector(tmp_path, change, size):
     store = MemoryKVStore()
-    paths = files_in(tmp_path, 3)
+    paths = files_in(tmp_path, 4)
 
     class Meddling(MockMultiModalEmbedding):
         def _get_image_embeddings(self, images):
             if self.call_count == 0:
-                paths[2].write_bytes(file_of(BROAD)) if change == "write" else paths[2].unlink()
+                paths[3].write_bytes(file_of(BROAD)) if change == "write" else paths[3].unlink()
             return super()._get_image_embeddings(images)
 
-    model = Meddling(embed_batch_size=1, embeddings_cache=store)
-    with pytest.raises(InvalidInputError, match=r"input 2 (changed|could be read)") as caught:
+    model = Meddling(embed_batch_size=size, embeddings_cache=store)
+    with pytest.raises(InvalidInputError, match=r"input 3 (changed|could be read)") as caught:
         model.embed_images(paths)
-    assert caught.value.indices == (2,)
-    assert sorted(caught.value.completed) == [0, 1]
-    assert len(store) == 2
+    assert caught.value.indices == (3,)
+    assert sorted(caught.value.completed) == [0, 1, 2]
+    assert len(store) == 3
 
 
 def test_an_array_that_changes_while_it_is_embedded_is_an_error():

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -55,14 +55,30 @@ class ImageInput:
             digest, encoded = self.read()
         except (OSError, InvalidInputError) as error:
             msg = f"input {self.index} could be read a moment ago and now cannot ({error}); run again without it"
-            raise InvalidInputError(msg, indices=(self.index,)) from error
+            raise InvalidInputError(msg) from error
         if digest != self.digest:
             msg = f"input {self.index} changed while it was being embedded; run again when nothing writes to it"
-            raise InvalidInputError(msg, indices=(self.index,))
+            raise InvalidInputError(msg)
         return BytesIO(encoded)
 
     def __repr__(self) -> str:
         return f"<image {self.index}, {self.digest.hex()[:12]}>"
+
+
+def open_batch(images: Iterable[ImageInput]) -> list[BytesIO]:
+    """Return the content of the images of one batch.
+
+    Raises:
+        InvalidInputError: one is gone or has changed; `indices` has its position in the batch, as a hook's error would.
+    """
+    opened = []
+    for row, image in enumerate(images):
+        try:
+            opened.append(image.open())
+        except InvalidInputError as error:
+            error.indices = (row,)
+            raise
+    return opened
 
 
 class ImageLoader:
