@@ -77,7 +77,7 @@ class Engine(Hooks):
         store, keys, rows = self.embeddings_cache, self._keys(), self._rows
         return [
             Validated(self.accepts_blank, self._image_loader, self.num_workers),
-            Fitted(self.long_text, self._input_limit, self._windows, self.normalizes),
+            Fitted(self.long_text, self._input_limit, self._windows, self._normalizes()),
             *([Recalled(store, keys, rows, dimension, self.model_name, self._listeners)] if store is not None else []),
             Batched(self._plan, self.num_workers),
             Isolated(),

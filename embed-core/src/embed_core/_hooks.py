@@ -102,6 +102,10 @@ class Hooks(Config, ABC):
         """Split a text into (piece, tokens) pairs of at most `limit` tokens; estimated without a tokenizer."""
         return byte_windows(text, limit)
 
+    def _normalizes(self) -> bool:
+        """Tell whether all vectors have unit length; write your own where that depends on the model that is named."""
+        return self.normalizes
+
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         """Return how many tokens a rate limiter should charge; by default four bytes of UTF-8 each."""
         return sum(-(-len(one.encode()) // 4) for one in inputs if isinstance(one, str))
