@@ -105,9 +105,8 @@ def test_a_cancelled_wait_leaves_its_thread_to_finish_alone():
     assert finished.wait(5)
 
 
-def test_worker_threads_are_reused_and_let_go_when_idle(monkeypatch):
-    monkeypatch.setattr(_io, "_IDLE_SECONDS", 0.05)  # the one number this test is about
-    daemons = _io._Daemons()
+def test_worker_threads_are_reused_and_let_go_when_idle():
+    daemons = _io._Daemons(idle_seconds=0.05)
     names = []
     for _ in range(5):
         done = threading.Event()

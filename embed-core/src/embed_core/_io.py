@@ -20,7 +20,6 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 X = TypeVar("X")
 
-_IDLE_SECONDS = 10.0
 _END: Any = object()
 
 
@@ -71,7 +70,7 @@ class Blocking:
             await fn(item)
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251  this is the blocking runner
+        time.sleep(seconds)  # noqa: ASYNC251  # this is the blocking runner
 
 
 class Threaded(Blocking):
@@ -162,7 +161,7 @@ def _report(
     """Run `work` in a worker thread and hand what it raises to whoever waits."""
     try:
         context.run(work)
-    except BaseException as error:  # noqa: BLE001  # raised again where somebody waits
+    except BaseException as error:  # raised again where somebody waits
         done.put(error)
     else:
         done.put(None)
@@ -181,7 +180,8 @@ def _raise(error: BaseException | None) -> None:
 class _Daemons:
     """Daemon threads, made on demand and kept a while: a hung provider call never holds up interpreter exit."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float = 10.0) -> None:
+        self._idle_seconds = idle_seconds
         self.reset()
 
     def reset(self) -> None:
@@ -202,7 +202,7 @@ class _Daemons:
     def _run(self) -> None:
         while True:
             try:
-                work = self._queue.get(timeout=_IDLE_SECONDS)
+                work = self._queue.get(timeout=self._idle_seconds)
             except queue.Empty:
                 with self._lock:
                     if self._queue.empty():

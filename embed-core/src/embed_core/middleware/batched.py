@@ -41,7 +41,7 @@ class Batched:
             except EmbedError as error:
                 rows.place_some(dict(zip(part.ids, batch, strict=True)), error.completed)
                 failed.update(error.failed or dict.fromkeys(part.ids, error))
-            except Exception as error:  # noqa: BLE001  # raised below, with what was finished
+            except Exception as error:  # raised below, with what was finished
                 failed.update(dict.fromkeys(part.ids, error))
             request.progress.advance(len(batch))
 

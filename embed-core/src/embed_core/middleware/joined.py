@@ -108,6 +108,6 @@ class Joined:
     def _stored(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
         try:
             return self.rows.decode(self.store.get_many(keys), self.dimension.known)
-        except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
+        except Exception:  # a cache never loses or blocks an embedding
             _log.debug("the embeddings cache could not be read and is bypassed", exc_info=True)
             return {}

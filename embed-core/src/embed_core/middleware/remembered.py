@@ -27,7 +27,7 @@ class Remembered:
         vectors = await next(request)
         try:
             await visit(self.store, io, lambda: self._write(request, vectors))
-        except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
+        except Exception:  # a cache never loses or blocks an embedding
             _log.warning("the embeddings cache could not be written and is bypassed", exc_info=True)
         return vectors
 

@@ -43,8 +43,8 @@ class ScriptedEmbedding(MockEmbedding):
         >>> model = ScriptedEmbedding(script=lambda turn: turn.vectors[:-1])
         >>> model.embed_texts(["one", "two"])
         Traceback (most recent call last):
-        embed_core.errors.EmbeddingIntegrityError: `mock` answered 1 vectors for 2 inputs, at input 0, 1; no vector of this batch is used. Report it to whoever runs the provider or wrote the integration
-    """  # noqa: E501  # the error is one line
+        embed_core.errors.EmbeddingIntegrityError: `mock` answered 1 vectors for 2 inputs, at input 0, 1; ...
+    """
 
     provider: ClassVar[str | None] = "scripted"
     io_bound: ClassVar[bool] = True
