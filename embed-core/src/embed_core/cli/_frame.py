@@ -57,7 +57,11 @@ class LazyGroup(click.Group):
             click.echo(f"\n{_one_line(str(stop)) or 'Interrupted'}", err=True)
             ctx.exit(_INTERRUPTED)
         except Exception as error:
-            if _is_broken_pipe(error) or ctx.meta.get(_DEBUG) or os.environ.get("EMBED_RAISE_ERRORS", "0") != "0":
+            if (
+                _is_broken_pipe(error)
+                or ctx.meta.get(_DEBUG)
+                or os.environ.get("EMBED_RAISE_ERRORS", "0") not in {"", "0"}
+            ):
                 raise
             raise click.ClickException(_told(error)) from error
         return result
