@@ -30,6 +30,7 @@ class Acme(MockEmbedding):
     normal: bool = True
     dimensions: int | None = None
     ratio: float = 1.0
+    trust_remote_code: bool = False
     api_key: Annotated[SecretStr | None, OPERATIONAL] = None
 
 class Prefixed(Acme):
@@ -188,6 +189,14 @@ def test_a_saved_configuration_needs_a_provider(acme, saved):
 def test_a_saved_configuration_with_a_field_too_many_names_it(acme):
     with pytest.raises(ConfigurationError, match="no argument `dimension`; did you mean `dimensions`"):
         resolve_embed_model({"provider": "acme", "dimension": 3})
+
+
+def test_a_saved_configuration_cannot_let_foreign_code_run(acme):
+    saved = {"provider": "acme", "model_name": "theirs", "trust_remote_code": True}
+    with pytest.raises(ConfigurationError, match=r"`theirs` lets code .* pass `trust_remote_code=True` yourself"):
+        resolve_embed_model(saved)
+    assert resolve_embed_model(saved, trust_remote_code=True).trust_remote_code
+    assert not resolve_embed_model(saved | {"trust_remote_code": False}).trust_remote_code
 
 
 # The default
