@@ -21,8 +21,7 @@ from embed_core._rows import Dense, Rows
 from embed_core._space import Dimension
 from embed_core._types import OPERATIONAL, Embedding, Kind, LongText, Middleware, Next, OnError, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError
-from embed_core.instrumentation import CallbackManager, dispatcher
-from embed_core.instrumentation.dispatcher import Handler
+from embed_core.instrumentation import CallbackManager, Handler, SpanHandler, dispatcher
 from embed_core.kvstore import KVStore
 from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
@@ -34,6 +33,7 @@ from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
 from embed_core.middleware.remembered import Remembered
 from embed_core.middleware.retried import Retried, RetryPolicy
+from embed_core.middleware.traced import Traced
 from embed_core.middleware.validated import Validated, collect
 
 _WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
@@ -76,13 +76,14 @@ class Engine(Hooks):
         """Return everything that happens between the caller and the hook, outermost first."""
         store, keys, rows = self.embeddings_cache, self._keys(), self._rows
         return [
+            Traced(self.model_name, self._listeners, self._span_handlers),
             Validated(self.accepts_blank, self._image_loader, self.num_workers),
             Fitted(self.long_text, self._input_limit, self._windows, self._normalizes()),
             *([Recalled(store, keys, rows, dimension, self.model_name, self._listeners)] if store is not None else []),
             Batched(self._plan, self.num_workers),
             Isolated(),
             *([Joined(store, keys, rows, dimension), Remembered(store, keys, rows)] if store is not None else []),
-            Instrumented(self.model_name, self._listeners),
+            Instrumented(self.model_name, self._origin(), self._listeners),
             Retried(self.retry),
             *([RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []),
             Checked(self.model_name, rows, dimension),
@@ -151,7 +152,11 @@ class Engine(Hooks):
 
     def _listeners(self) -> Sequence[Handler]:
         mine = self.callback_manager
-        return dispatcher.handlers if mine is None else (*dispatcher.handlers, *mine.handlers)
+        return dispatcher.event_handlers if mine is None else (*dispatcher.event_handlers, *mine.event_handlers)
+
+    def _span_handlers(self) -> Sequence[SpanHandler]:
+        mine = self.callback_manager
+        return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
 
     def _changed(self, *, operational: bool) -> None:
         self._chain = None

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from embed_core._config import Config
 from embed_core._images import ImageLoader
 from embed_core._io import in_thread
-from embed_core._types import Answer, Answers, Kind
+from embed_core._types import Answer, Answers, Kind, Origin
 from embed_core.middleware.fitted import Windows, byte_windows
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -109,6 +109,11 @@ class Hooks(Config, ABC):
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         """Return how many tokens a rate limiter should charge; by default four bytes of UTF-8 each."""
         return sum(-(-len(one.encode()) // 4) for one in inputs if isinstance(one, str))
+
+    def _origin(self) -> Origin:
+        """Return where the vectors come from; extend it with `dataclasses.replace(super()._origin(), address=…)`."""
+        provider = self.provider or self.class_name()
+        return Origin(provider, describe=self.to_dict, count_tokens=self._count_tokens)
 
     def _image_loader(self) -> ImageLoader:
         """Return what loads the images of one call."""

@@ -46,12 +46,14 @@ class ProviderResponse:
         indices: the position, within the batch, of the input that each vector belongs to; None means input order.
         usage: the provider's own account, for example `{"tokens": 12}`.
         truncated: how many inputs of the batch were cut to the model's length.
+        model: the model that answered, where the provider says so.
     """
 
     vectors: Any
     indices: Sequence[int] | None = None
     usage: Mapping[str, int] | None = None
     truncated: int = 0
+    model: str | None = None
 
 
 Answer: TypeAlias = Sequence[float] | NDArray[Any]
@@ -68,6 +70,28 @@ class Report:
     attempts: int = 0
     usage: Mapping[str, int] | None = None
     truncated: int = 0
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where vectors come from, as events tell it.
+
+    Attributes:
+        provider: a name as OpenTelemetry's `gen_ai.provider.name` has them: "openai", "azure.ai.openai", your own.
+        address: the host name of the service; None where there is none.
+        port: its port.
+        encoding_formats: the encodings of vectors that it is asked for, such as "base64".
+        describe: returns the model's configuration as JSON types, without secrets.
+        count_tokens: counts the tokens of inputs, or estimates them where there is no tokenizer.
+    """
+
+    provider: str = "unknown"
+    address: str | None = None
+    port: int | None = None
+    encoding_formats: tuple[str, ...] = ()
+    describe: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False, compare=False)
+    count_tokens: Callable[[Sequence[Any]], int] | None = field(default=None, repr=False, compare=False)
 
 
 class Progress:
@@ -89,6 +113,7 @@ class Request:
         ids: tells the inputs of a call apart, where several are windows of one text; else the same as `indices`.
         cut: the ids of inputs shortened to the model's length on the way.
         keep_going: whether what can be embedded is embedded although something else failed.
+        call_id: tells the user's calls apart in events; None while nobody listens.
     """
 
     kind: Kind
@@ -97,6 +122,7 @@ class Request:
     ids: Sequence[int]
     cut: frozenset[int] = frozenset()
     keep_going: bool = False
+    call_id: str | None = None
     progress: Progress = field(default_factory=Progress)
     report: Report = field(default_factory=Report)
 

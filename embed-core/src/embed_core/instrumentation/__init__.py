@@ -1,16 +1,25 @@
-"""Events about provider calls, and who hears them."""
+"""Events about provider calls, spans about users' calls, and who hears them.
 
-from embed_core.instrumentation.callbacks import CallbackManager
-from embed_core.instrumentation.dispatcher import Dispatcher, Listeners, dispatcher, emit
+`dispatcher.add_handler(handler)` attaches a handler to every model in the process; a model's
+`callback_manager=CallbackManager([handler])` to that model alone. `embed_core.instrumentation.otel` has a handler for
+OpenTelemetry.
+"""
+
+from embed_core.instrumentation.callbacks import CallbackHandler, CallbackManager, CBEventType, EventPayload
+from embed_core.instrumentation.dispatcher import Dispatcher, Handler, Listeners, SpanHandler, dispatcher, emit
 from embed_core.instrumentation.events import (
     EmbeddingCacheEvent,
     EmbeddingEndEvent,
     EmbeddingErrorEvent,
     EmbeddingEvent,
     EmbeddingStartEvent,
+    Span,
 )
+from embed_core.instrumentation.token_counting import TokenCount, TokenCountingHandler
 
 __all__ = [
+    "CBEventType",
+    "CallbackHandler",
     "CallbackManager",
     "Dispatcher",
     "EmbeddingCacheEvent",
@@ -18,7 +27,13 @@ __all__ = [
     "EmbeddingErrorEvent",
     "EmbeddingEvent",
     "EmbeddingStartEvent",
+    "EventPayload",
+    "Handler",
     "Listeners",
+    "Span",
+    "SpanHandler",
+    "TokenCount",
+    "TokenCountingHandler",
     "dispatcher",
     "emit",
 ]

@@ -1,61 +1,118 @@
-"""The process-wide list of event handlers, and how an event reaches them."""
+"""The lists of handlers, the process-wide one among them, and how a record reaches them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from embed_core._io import DAEMONS, IO
-from embed_core.instrumentation.events import EmbeddingEvent
+from embed_core.errors import ConfigurationError
+from embed_core.instrumentation.events import EmbeddingEvent, Span
+
+RecordT = TypeVar("RecordT")
 
 Handler: TypeAlias = Callable[[EmbeddingEvent], Awaitable[None] | None]
 """Receives every event; may be a coroutine function. What it raises is logged and changes nothing."""
 
 Listeners: TypeAlias = Callable[[], Sequence[Handler]]
 
+
+class SpanHandler(Protocol):
+    """Hears when a user's call begins and ends, in the caller's own context; the methods may be coroutine functions."""
+
+    def on_span_start(self, span: Span) -> Awaitable[None] | None:
+        """Hear that a call begins."""
+        ...
+
+    def on_span_end(self, span: Span) -> Awaitable[None] | None:
+        """Hear that it has ended, with `duration` and, where it failed, `error`."""
+        ...
+
+
 _log = logging.getLogger("embed_core.events")
 
 
 class Dispatcher:
-    """Handlers that hear the events of every model in the process."""
+    """Handlers and what they hear.
 
-    def __init__(self) -> None:
-        self._handlers: tuple[Handler, ...] = ()
+    An event handler is a callable that takes an event; a span handler has `on_span_start` and `on_span_end`. One object
+    may be both. A handler that is removed while a call runs still hears the end of what it heard begin.
+    """
+
+    def __init__(self, handlers: Iterable[Any] = ()) -> None:
         self._lock = threading.Lock()
+        self.set_handlers(handlers)
 
     @property
-    def handlers(self) -> tuple[Handler, ...]:
-        """The attached handlers; a snapshot, so removing one never disturbs an event under way."""
-        return self._handlers
+    def handlers(self) -> tuple[Any, ...]:
+        """The attached handlers, in the order in which they hear."""
+        return self._attached
 
-    def add_handler(self, handler: Handler) -> None:
-        """Attach a handler; it hears events from now on."""
+    @property
+    def event_handlers(self) -> tuple[Handler, ...]:
+        """Those that hear events; a snapshot, so removing one never disturbs an event under way."""
+        return self._event_handlers
+
+    @property
+    def span_handlers(self) -> tuple[SpanHandler, ...]:
+        """Those that hear spans; a snapshot."""
+        return self._span_handlers
+
+    def add_handler(self, handler: Any) -> None:
+        """Attach a handler; it hears what begins from now on.
+
+        Raises:
+            ConfigurationError: it is no handler of any sort.
+        """
         with self._lock:
-            self._handlers = (*self._handlers, handler)
+            self._attach((*self._attached, handler))
 
-    def remove_handler(self, handler: Handler) -> None:
+    def remove_handler(self, handler: Any) -> None:
         """Detach a handler; detaching one that is not attached does nothing."""
         with self._lock:
-            self._handlers = tuple(one for one in self._handlers if one is not handler)
+            self._attach(tuple(one for one in self._attached if one != handler))
+
+    def set_handlers(self, handlers: Iterable[Any]) -> None:
+        """Attach these handlers and no others."""
+        with self._lock:
+            self._attach(tuple(handlers))
+
+    def _attach(self, handlers: tuple[Any, ...]) -> None:
+        heard = [self._event_handler(one) for one in handlers]
+        spans = tuple(one for one in handlers if hasattr(one, "on_span_start") and hasattr(one, "on_span_end"))
+        for one, handler in zip(handlers, heard, strict=True):
+            if handler is None and one not in spans:
+                msg = (
+                    f"`{type(one).__name__}` is no handler; it must be callable with an event, or have `on_span_start` "
+                    "and `on_span_end`"
+                )
+                raise ConfigurationError(msg)
+        self._attached, self._span_handlers = handlers, spans
+        self._event_handlers = tuple(handler for handler in heard if handler is not None)
+
+    def _event_handler(self, handler: Any) -> Handler | None:
+        """Return how a handler hears events; None where it does not."""
+        return handler if callable(handler) else None
 
 
 dispatcher = Dispatcher()
 """The process-wide dispatcher."""
 
 
-async def emit(event: EmbeddingEvent, handlers: Sequence[Handler], io: IO) -> None:
-    """Hand an event to each handler in turn."""
+async def emit(record: RecordT, handlers: Iterable[Callable[[RecordT], Any]], io: IO) -> None:
+    """Hand a record to each handler in turn."""
     for handler in handlers:
         try:
-            waiting = handler(event)
+            waiting = handler(record)
             if inspect.isawaitable(waiting):
                 await _finish(waiting, io)
-        except Exception:  # noqa: BLE001  # a handler never changes a result
-            _log.warning("event handler %r failed on %s", handler, type(event).__name__, exc_info=True)
+        except Exception:  # a handler never changes a result
+            _log.exception("handler %r failed on %s; the result is not affected", handler, type(record).__name__)
 
 
 async def _finish(waiting: Awaitable[None], io: IO) -> None:
@@ -65,15 +122,16 @@ async def _finish(waiting: Awaitable[None], io: IO) -> None:
     await io.call(lambda: _run_elsewhere(coroutine), coroutine)
 
 
-def _run_elsewhere(coroutine: Callable[[], Any]) -> None:
+def _run_elsewhere(coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine to its end from sync code, which may itself stand inside a running loop."""
     done = threading.Event()
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
+    context = contextvars.copy_context()
 
     def run() -> None:
         try:
-            asyncio.run(coroutine())
-        except Exception as error:  # noqa: BLE001  # raised in the caller's thread
+            context.run(asyncio.run, coroutine())
+        except BaseException as error:  # raised in the caller's thread
             errors.append(error)
         finally:
             done.set()

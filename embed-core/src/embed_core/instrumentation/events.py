@@ -1,4 +1,4 @@
-"""The event records: frozen, one pair per provider call, one cache summary per user call."""
+"""The records: a pair of events per provider call, a cache summary and a span per user call. All frozen."""
 
 from __future__ import annotations
 
@@ -8,11 +8,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from embed_core._types import Kind, Report, Vectors
+from embed_core._types import Kind, Origin, Report, Vectors
+
+_TOKENS = ("tokens", "prompt_tokens", "input_tokens", "total_tokens")
 
 
-def _new_id() -> str:
+def new_id() -> str:
+    """Return an id that no other event has: 32 hexadecimal digits."""
     return uuid.uuid4().hex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One call of a user, from its start to its end: of a single text, a batch, or a block of a stream.
+
+    Attributes:
+        id: the `call_id` of the events inside it.
+        size: the number of inputs.
+        timestamp: seconds since the epoch, at the start.
+        duration: seconds; None at the start.
+        error: what the call raised, at its end.
+    """
+
+    kind: Kind
+    model: str
+    size: int
+    id: str = field(default_factory=new_id)
+    timestamp: float = field(default_factory=time.time)
+    duration: float | None = None
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +47,21 @@ class EmbeddingEvent:
         id: correlates the start of a provider call with its end or error.
         kind: what the inputs are.
         model: the model's name.
+        call_id: the id of the user's call that this is part of.
         timestamp: seconds since the epoch.
     """
 
     kind: Kind
     model: str
-    id: str = field(default_factory=_new_id)
+    call_id: str | None = None
+    id: str = field(default_factory=new_id)
     timestamp: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingStartEvent(EmbeddingEvent):
-    """A provider call is about to be made, with these inputs."""
-
+class _ProviderCall(EmbeddingEvent):
     chunks: Sequence[Any]
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def batch_size(self) -> int:
@@ -45,31 +70,44 @@ class EmbeddingStartEvent(EmbeddingEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Finished(EmbeddingEvent):
-    chunks: Sequence[Any]
+class EmbeddingStartEvent(_ProviderCall):
+    """A provider call is about to be made, with these inputs.
+
+    Attributes:
+        chunks: the inputs; images are opaque.
+        origin: who is called.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finished(_ProviderCall):
     duration: float
     attempts: int
     usage: Mapping[str, int] | None
     truncated: int
-
-    @property
-    def batch_size(self) -> int:
-        """The number of inputs in the call."""
-        return len(self.chunks)
+    response_model: str | None = None
 
     @classmethod
     def after(cls, start: EmbeddingStartEvent, duration: float, report: Report, **more: Any) -> Self:
         """Return the event that closes `start`."""
-        told: dict[str, Any] = {"usage": report.usage, "truncated": report.truncated}
+        told: dict[str, Any] = {"usage": report.usage, "truncated": report.truncated, "response_model": report.model}
         return cls(
             id=start.id,
+            call_id=start.call_id,
             kind=start.kind,
             model=start.model,
             chunks=start.chunks,
+            origin=start.origin,
             duration=duration,
             attempts=report.attempts,
             **(told | more),
         )
+
+    @property
+    def tokens(self) -> int | None:
+        """The number of tokens that the provider counted; None where it did not say."""
+        usage = self.usage or {}
+        return next((usage[name] for name in _TOKENS if usage.get(name) is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +117,10 @@ class EmbeddingEndEvent(_Finished):
     Attributes:
         embeddings: float32 array of shape (batch_size, dimension); do not write to it.
         duration: seconds, retries and waiting for the rate limiter included.
+        attempts: how often the call was tried.
         usage: the provider's own account, for example `{"tokens": 12}`; None where it gave none.
         truncated: how many inputs were cut to the model's length.
+        response_model: the model that answered, where the provider says so.
     """
 
     embeddings: Vectors

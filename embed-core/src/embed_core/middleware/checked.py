@@ -42,7 +42,8 @@ class Checked:
         except Exception as error:
             raise translate(error, self.model, request.indices) from error
         if isinstance(answer, ProviderResponse):
-            request.report.usage, request.report.truncated = answer.usage, answer.truncated
+            report = request.report
+            report.usage, report.truncated, report.model = answer.usage, answer.truncated, answer.model
             return self._check(request, answer.vectors, answer.indices)
         return self._check(request, answer, None)
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from embed_core._io import IO
-from embed_core._types import Next, Request, Vectors
+from embed_core._types import Next, Origin, Request, Vectors
 from embed_core.instrumentation import EmbeddingEndEvent, EmbeddingErrorEvent, EmbeddingStartEvent, Listeners, emit
 
 
@@ -15,13 +15,16 @@ class Instrumented:
     """Tells the listeners what a provider call was asked, what it gave and what it took."""
 
     model: str
+    origin: Origin
     listeners: Listeners
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         listeners = self.listeners()
         if not listeners:
             return await next(request)
-        start = EmbeddingStartEvent(kind=request.kind, model=self.model, chunks=request.inputs)
+        start = EmbeddingStartEvent(
+            kind=request.kind, model=self.model, chunks=request.inputs, call_id=request.call_id, origin=self.origin
+        )
         await emit(start, listeners, io)
         began = time.perf_counter()
         try:

@@ -56,17 +56,16 @@ class Recalled:
             if len({len(vector) for vector in known.values()}) > 1:  # nothing tells which of them are right
                 self.store.delete_many(list(known))
                 return {}
-        except Exception:  # noqa: BLE001  # a cache never loses or blocks an embedding
+        except Exception:  # a cache never loses or blocks an embedding
             _log.warning("the embeddings cache could not be read and is bypassed", exc_info=True)
             return {}
         return known
 
     async def _tell(self, request: Request, *, hits: int, io: IO) -> None:
         if listeners := self.listeners():
-            misses = len(request.inputs) - hits
-            await emit(
-                EmbeddingCacheEvent(kind=request.kind, model=self.model, hits=hits, misses=misses), listeners, io
-            )
+            misses, call_id = len(request.inputs) - hits, request.call_id
+            event = EmbeddingCacheEvent(kind=request.kind, model=self.model, call_id=call_id, hits=hits, misses=misses)
+            await emit(event, listeners, io)
 
 
 def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[bytes, int]:
