@@ -35,6 +35,7 @@ def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
 
     Args:
         spec: one of
+
             - `"provider:model"`, with options as in `"openai:text-embedding-3-small?dimensions=512"` (`%26` stands for
               an `&` within a value); the part before the colon alone means the provider's own default model
             - `"local:FOLDER"` or `"local:NAME"`, a Hugging Face model; `"clip:NAME"`, one for images and texts
@@ -164,8 +165,8 @@ def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmb
         raise ConfigurationError(msg)
     if values.get("trust_remote_code") and "trust_remote_code" not in options:
         msg = (
-            f"the saved configuration of `{values.get('model_name', provider)}` lets code that comes with the model run; "
-            "pass `trust_remote_code=True` yourself if you trust it"
+            f"the saved configuration of `{values.get('model_name', provider)}` lets code that comes with the model "
+            "run; pass `trust_remote_code=True` yourself if you trust it"
         )
         raise ConfigurationError(msg)
     cls = _class(_provider(provider))
