@@ -132,6 +132,18 @@ def test_a_wrong_default_is_refused():
     assert load_settings() == Settings()
 
 
+@pytest.mark.parametrize(
+    "source", ["import nowhere_to_be_found", "Acme = 3", SOURCE.replace('["large', '1 / 0, ["large')]
+)
+def test_a_plugin_that_fails_to_list_its_models_hides_no_other(install, source):
+    install("acme", {EMBEDDINGS: {"acme": "acme_models:Acme"}}, {"acme_models": source})
+    result = run("models")
+    assert result.exit_code == 0
+    assert any(line.startswith("mock ") for line in result.stdout.splitlines())
+    assert not any(line.startswith("acme") for line in result.stdout.splitlines())
+    assert sum(line.startswith("Warning: `acme`") for line in result.stderr.splitlines()) == 1
+
+
 def test_a_default_may_be_chosen_before_its_package_imports(install):
     install("acme", {EMBEDDINGS: {"acme": "acme_models:Acme"}}, {"acme_models": "import nowhere_to_be_found"})
     assert run("models", "default", "acme:x").exit_code == 0

@@ -17,8 +17,10 @@ from embed_core.cli._frame import LazyGroup
 COMMANDS: Final = {
     "alias": "Give names of your own to models.",
     "cache": "See or empty the store of vectors already made.",
+    "index": "Make files searchable: text, Markdown, HTML, PDF and source code.",
     "models": "List the models there are, or choose the default.",
     "plugins": "List the installed packages that provide models.",
+    "search": "Find what answers a question in an index, by meaning.",
     "text": "Embed some words and print the vectors.",
 }
 

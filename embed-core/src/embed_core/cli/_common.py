@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
+    from embed_core.index import Index
     from embed_core.kvstore import SQLiteKVStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +57,31 @@ def open_model(spec: str, *, use_cache: bool = True) -> BaseEmbedding:
     if use_cache and model.embeddings_cache is None:
         model.embeddings_cache = open_cache()
     return model
+
+
+@contextmanager
+def open_index(folder: str, spec: str | None, *, new: bool = False, **options: Any) -> Iterator[Index]:
+    """Lend the index in a folder, with the model named or else its own, and the user's cache.
+
+    Args:
+        folder: where the index is, or is to be.
+        spec: names a model.
+        new: whether there may be no index yet; without `spec` it gets the default model.
+        options: for `Index`.
+
+    Raises:
+        ConfigurationError: there is no index, and it may not be new.
+        SpaceMismatchError: the index was built with another model.
+    """
+    from embed_core.index import Index
+
+    index = Index(folder, spec, **options)
+    if new and spec is None and not index.exists:
+        index = Index(folder, "default", **options)
+    with closing(open_cache()) as cache:
+        if index.model.embeddings_cache is None:
+            index.model.embeddings_cache = cache
+        yield index
 
 
 def checked_spec(spec: str, *, name: str) -> str:

@@ -56,11 +56,9 @@ def default(spec: str | None, remove: bool) -> None:
 
 def _models(plugin: Plugin) -> list[str]:
     """Return what the plugin lists as specs, or its bare name; one that does not import is told and passed over."""
-    from embed_core import EmbedError
-
     try:
         known = list(plugin.load().known_models())
-    except EmbedError as error:
-        click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
+    except Exception as error:  # one broken plugin must not hide the others
+        click.echo(f"Warning: `{plugin.name}` cannot list its models: {' '.join(str(error).split())}", err=True)
         return []
     return [f"{plugin.name}:{name}" for name in known] or [plugin.name]

@@ -92,8 +92,7 @@ def _embedded(model: BaseEmbedding, kind: Literal["query", "text"], inputs: Iter
 
 def _write_lines(blocks: Iterable[Vectors], line: Callable[[Any], str]) -> None:
     for block in blocks:
-        for row in block:
-            click.echo(line(row))
+        click.echo("\n".join(map(line, block)))
 
 
 def _write_npy(blocks: Iterable[Vectors]) -> None:
