@@ -1,0 +1,21 @@
+"""The packages of the extra `index`, loaded when they are needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from embed_core.errors import IntegrationNotInstalledError
+
+
+def extra(module: str) -> Any:
+    """Import a module of the extra.
+
+    Raises:
+        IntegrationNotInstalledError: it is not installed, or its import fails.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        msg = f'an index needs `{module}` ({error}); install it with `pip install "embed-core[index]"`'
+        raise IntegrationNotInstalledError(msg) from error
