@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from embed_core.cli._terminal import printable
+
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
     from embed_core.index import Index
@@ -132,4 +134,4 @@ def show(rows: Sequence[Mapping[str, Any]], form: str) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return printable(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from embed_core.cli._terminal import printable
 from embed_core.errors import EmbedError
 
 _DEBUG = f"{__name__}.debug"
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
         except (KeyboardInterrupt, click.Abort) as stop:
             if isinstance(stop, click.Abort) and not isinstance(stop.__context__, KeyboardInterrupt):
                 raise  # somebody said no to a question
-            click.echo(f"\n{_one_line(str(stop)) or 'Interrupted'}", err=True)
+            click.echo(f"\n{printable(str(stop)) or 'Interrupted'}", err=True)
             ctx.exit(_INTERRUPTED)
         except Exception as error:
             if (
@@ -91,12 +92,7 @@ def _told(error: Exception) -> str:
     """Return what happened in one line; an error that is none of ours is named by its type."""
     if isinstance(error, OSError) and not isinstance(error, EmbedError) and error.filename is not None:
         return f"{error.strerror}: `{error.filename}`"
-    message = _one_line(str(error))
+    message = printable(str(error))
     if isinstance(error, EmbedError) and message:
         return message
     return f"{type(error).__name__}{f': {message}' if message else ''} (`--debug` shows where)"
-
-
-def _one_line(text: str) -> str:
-    """Return the text without line breaks and without what could steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
