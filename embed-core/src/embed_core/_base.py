@@ -99,14 +99,14 @@ class BaseEmbedding(Engine):
         """
         start = 0
         for window in windows("text", texts, self._window_size()):
-            yield drive(self._embed(self._io(), "text", window, start=start))
+            yield drive(self._embed(self._io(), "text", window, indices=range(start, start + len(window))))
             start += len(window)
 
     async def astream_texts(self, texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Vectors]:
         """Embed any number of texts, which may arrive asynchronously; see `stream_texts`."""
         start = 0
         async for window in awindows("text", texts, self._window_size()):
-            yield await self._embed(Asyncio(), "text", window, start=start)
+            yield await self._embed(Asyncio(), "text", window, indices=range(start, start + len(window)))
             start += len(window)
 
     def get_agg_embedding_from_queries(

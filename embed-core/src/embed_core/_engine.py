@@ -97,14 +97,14 @@ class Engine(Hooks):
         inputs: Iterable[Any],
         *,
         show_progress: bool = False,
-        start: int = 0,
+        indices: Sequence[int] | None = None,
         keep_going: bool = False,
     ) -> Vectors:
         collected = collect(kind, inputs)
         if not collected:
             return np.empty((0, self.dimension or 0), dtype=np.float32)
         chain = self._chain if self._chain is not None else await io.call(self._ready)
-        indices = range(start, start + len(collected))
+        indices = range(len(collected)) if indices is None else indices
         with progress(kind, len(collected), show=show_progress) as bar:
             request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
             return await chain.run(request, io, self._provide)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import Annotated, Any
 
-from embed_core._base import BaseEmbedding
+from embed_core._base import BaseEmbedding, NodeT
 from embed_core._engine import only
 from embed_core._hooks import default_hook
 from embed_core._images import ImageLoader, ImageUrls
-from embed_core._io import Asyncio, Blocking, drive, in_thread
-from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, OnError, Vectors
+from embed_core._io import IO, Asyncio, Blocking, drive, in_thread
+from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
+from embed_core.errors import EmbedError
+from embed_core.schema import MetadataMode, image_of
 
 
 class MultiModalEmbedding(BaseEmbedding):
@@ -78,3 +80,30 @@ class MultiModalEmbedding(BaseEmbedding):
     ) -> Vectors:
         """Embed images; see `embed_images`."""
         return await self._array(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
+
+    def __call__(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
+        """Set `.embedding` on each node, from its image where it has one and from its text where not."""
+        return drive(self._embed_nodes(self._io(), nodes, show_progress=show_progress))
+
+    async def acall(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
+        """Set `.embedding` on each node; see `__call__`."""
+        return await self._embed_nodes(Asyncio(), nodes, show_progress=show_progress)
+
+    async def _embed_nodes(self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool) -> Sequence[NodeT]:
+        inputs: dict[Kind, dict[int, Any]] = {"image": {}, "text": {}}
+        for position, node in enumerate(nodes):
+            if (image := image_of(node)) is not None:
+                inputs["image"][position] = image
+            else:
+                inputs["text"][position] = node.get_content(metadata_mode=MetadataMode.EMBED)
+        done: dict[int, Any] = {}
+        for kind, some in inputs.items():
+            try:
+                vectors = await self._embed(io, kind, some.values(), indices=list(some), show_progress=show_progress)
+            except EmbedError as error:
+                error.completed = done | dict(error.completed)
+                raise
+            done.update(zip(some, vectors, strict=True))
+        for position, node in enumerate(nodes):
+            node.embedding = done[position].tolist()
+        return nodes
