@@ -1,5 +1,17 @@
 """OpenAI embeddings for embed-core; `openai` itself is imported on the first call."""
 
+from embeddings_openai._azure import AzureOpenAIEmbedding
+from embeddings_openai._compatible import OpenAICompatibleEmbedding
 from embeddings_openai._embedding import OpenAIEmbedding
+from embeddings_openai._models import KNOWN, PRICES_AS_OF
+from embeddings_openai._usage import Estimate, Usage
 
-__all__ = ["OpenAIEmbedding"]
+__all__ = [
+    "KNOWN",
+    "PRICES_AS_OF",
+    "AzureOpenAIEmbedding",
+    "Estimate",
+    "OpenAICompatibleEmbedding",
+    "OpenAIEmbedding",
+    "Usage",
+]

@@ -16,6 +16,7 @@ class Clients:
 
     Attributes:
         settings: what the clients are made with, to see when others are needed.
+        pid: the process that made them; a forked child must not share its parent's connections.
         make: returns the sync client.
         amake: returns an async client; the running loop is the one it will belong to.
         owned: whether closing the sync client is ours to do; a transport that the user gave is the user's.
@@ -23,6 +24,7 @@ class Clients:
     """
 
     settings: Any = field(repr=False)
+    pid: int
     make: Callable[[], Any]
     amake: Callable[[], Any]
     owned: bool = True

@@ -39,13 +39,13 @@ class Endpoint:
 
     Attributes:
         secret: the key, only to take it out of what others say.
-        key_remedy: where the key comes from.
+        key_variable: the environment variable it may come from.
     """
 
     model: str
     base_url: str
     secret: str = ""
-    key_remedy: str = "set `OPENAI_API_KEY` or pass `api_key=`"
+    key_variable: str = "OPENAI_API_KEY"
 
     def __repr__(self) -> str:
         return f"Endpoint({self.model!r}, {self.base_url!r})"
@@ -126,7 +126,7 @@ class Refusal:
         return {
             QuotaExceededError: "the account has no quota left, so waiting is no help; add credit or raise its limit",
             RateLimitError: "too many requests or tokens for now; lower `num_workers` or set a `rate_limiter`",
-            AuthenticationError: f"the key was refused; {where.key_remedy}",
+            AuthenticationError: f"the key was refused; set `{where.key_variable}` or pass `api_key=`",
             ProviderTimeoutError: "no answer in time; raise `timeout` or lower `embed_batch_size`",
             ProviderUnavailableError: "the provider is down or overloaded; try again later",
             InputTooLongError: "more tokens than one input or request may have; see `long_text` and `embed_batch_size`",

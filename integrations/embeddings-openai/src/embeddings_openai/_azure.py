@@ -1,0 +1,92 @@
+"""OpenAI's models in Azure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar
+
+from embed_core import OPERATIONAL
+from embed_core.errors import ConfigurationError
+from pydantic import Field, SecretStr
+
+from embeddings_openai import _models
+from embeddings_openai._capabilities import Capabilities
+from embeddings_openai._embedding import openai_capabilities
+from embeddings_openai._openai_like import OpenAILike
+
+
+class AzureOpenAIEmbedding(OpenAILike):
+    """A deployment of an OpenAI model in Azure.
+
+    Attributes:
+        model_name: the model that is deployed, which tells dimension, limits and price.
+        azure_deployment: the deployment's name; by default the model's.
+        azure_endpoint: `https://NAME.openai.azure.com`, by default `AZURE_OPENAI_ENDPOINT`.
+        api_version: by default `OPENAI_API_VERSION`.
+        api_key: by default `AZURE_OPENAI_API_KEY`; never part of a saved configuration.
+        azure_ad_token: a Microsoft Entra token instead of a key, by default `AZURE_OPENAI_AD_TOKEN`.
+        azure_ad_token_provider: returns such a token for every request.
+    """
+
+    provider: ClassVar[str | None] = "azure"
+    accepts_blank: ClassVar[bool] = False
+    normalizes: ClassVar[bool] = True
+    key_variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
+
+    model_name: str = _models.DEFAULT
+    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
+    azure_deployment: str | None = None
+    azure_endpoint: Annotated[str | None, OPERATIONAL] = None
+    api_version: Annotated[str | None, OPERATIONAL] = None
+    azure_ad_token: Annotated[SecretStr | None, OPERATIONAL] = None
+    azure_ad_token_provider: Annotated[Callable[[], str] | None, OPERATIONAL] = Field(
+        default=None, exclude=True, repr=False
+    )
+
+    def _declared_dimension(self) -> int | None:
+        known = _models.KNOWN.get(self.model_name)
+        return self.dimensions or (known.dimension if known is not None else None)
+
+    def _endpoint_model(self) -> str:
+        return self.azure_deployment or self.model_name
+
+    def _base_url(self) -> str:
+        given = self.azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        if not given:
+            msg = (
+                f"`{self.model_name}` in Azure needs an address; set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"
+            )
+            raise ConfigurationError(msg)
+        return given.rstrip("/")
+
+    def _capabilities(self) -> Capabilities:
+        return openai_capabilities(self._base_url())
+
+    def _key(self) -> str:
+        if self.azure_ad_token_provider is not None:
+            return ""
+        if self.api_key is None and (token := self._token()) is not None:
+            return token
+        return super()._key()
+
+    def _token(self) -> str | None:
+        if self.azure_ad_token is not None:
+            return self.azure_ad_token.get_secret_value()
+        return None if os.environ.get(self.key_variable) else os.environ.get("AZURE_OPENAI_AD_TOKEN")
+
+    def _client_settings(self) -> dict[str, Any]:
+        by_token = self.api_key is None and self.azure_ad_token_provider is None and self._token() is not None
+        return {
+            "api_key": self._key() if not by_token and self.azure_ad_token_provider is None else None,
+            "azure_ad_token": self._key() if by_token else None,
+            "azure_ad_token_provider": self.azure_ad_token_provider,
+            "azure_endpoint": self._base_url(),
+            "api_version": self.api_version or os.environ.get("OPENAI_API_VERSION") or "2024-10-21",
+            **self._shared_settings(),
+        }
+
+    def _client_classes(self) -> tuple[Any, Any]:
+        import openai
+
+        return openai.AzureOpenAI, openai.AsyncAzureOpenAI

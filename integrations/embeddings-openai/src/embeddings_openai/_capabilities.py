@@ -1,0 +1,108 @@
+"""What a server has been found to support, remembered for its base URL as long as the process lives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from embed_core.errors import EmbeddingIntegrityError, EmbedError, InputTooLongError
+
+from embeddings_openai._models import TOKENS_PER_BYTE
+
+Format = Literal["base64", "float"] | None
+_FORMATS: tuple[Format, ...] = ("base64", "float", None)
+_MOST_INPUTS = re.compile(r"(?:max(?:imum)?|at most|up to|limit|exceed\w*|more than|less than)\D{0,40}?(\d+)")
+_REQUEST_LIMIT = re.compile(r"requested (\d+) tokens, max (\d+) tokens per request")
+_INPUT_LIMIT = re.compile(r"length (?:is|of) (\d+)|less than (\d+) tokens|max\D{0,30}?(\d+) tokens")
+_REQUESTED = re.compile(r"requested (\d+)|given: ?(\d+)|(?:resulted in|has|got) (\d+) tokens")
+
+
+class Counts(NamedTuple):
+    """How many tokens a refused input may have and has, as far as the server says."""
+
+    limit: int | None
+    requested: int | None
+
+
+def counts(message: str) -> Counts:
+    """Read the numbers out of a server's words, such as "maximum context length is 8192 tokens"."""
+    return Counts(*(_number(pattern, message.lower()) for pattern in (_INPUT_LIMIT, _REQUESTED)))
+
+
+@dataclass(slots=True)
+class Capabilities:
+    """What one server takes; shared by every model in the process that asks it.
+
+    Needs no lock: every change is one assignment, and one that is lost is learned again.
+
+    Attributes:
+        formats: how vectors may be asked for, the best first; None leaves `encoding_format` out.
+        without_dimensions: the models that refuse the parameter `dimensions`.
+        max_inputs: most inputs of a request, where the server has named a limit.
+        max_bytes: most UTF-8 bytes of a request, where it refused more.
+        max_tokens: most tokens of a request, where it has named a limit.
+        tokens_per_byte: how densely it counts at worst.
+        input_tokens: most tokens of one input, by model.
+    """
+
+    formats: tuple[Format, ...] = _FORMATS
+    without_dimensions: frozenset[str] = frozenset()
+    max_inputs: int | None = None
+    max_bytes: int | None = None
+    max_tokens: int | None = None
+    tokens_per_byte: float = TOKENS_PER_BYTE
+    input_tokens: Mapping[str, int] = field(default_factory=dict)
+
+    def refused(self, body: Mapping[str, Any], error: EmbedError, *, may_cut: bool) -> bool:
+        """Learn from a refusal; tell whether the same inputs can be asked for in another way.
+
+        Args:
+            body: what was refused.
+            error: the refusal.
+            may_cut: whether vectors of full length are of use, because they can be shortened here.
+        """
+        if isinstance(error, EmbeddingIntegrityError):  # a wrong answer, no refusal
+            return False
+        message = str(error).lower()
+        if "encoding_format" in body and ("encoding_format" in message or "base64" in message):
+            return self.without_format(body["encoding_format"])
+        if may_cut and "dimensions" in body and "dimension" in message:
+            self.without_dimensions |= {body["model"]}
+            return True
+        if isinstance(error, InputTooLongError) or "batch" in message or "input" in message:
+            self._learn_limits(body["model"], body["input"], message)
+        return False
+
+    def without_format(self, format_: Format) -> bool:
+        """Ask for vectors in another form from now on; tell whether there is one."""
+        if self.formats[0] == format_ and len(self.formats) > 1:  # else another thread has been here
+            self.formats = _FORMATS[_FORMATS.index(format_) + 1 :]
+        return self.formats[0] != format_
+
+    def _learn_limits(self, model: str, texts: Sequence[str], message: str) -> None:
+        size = sum(len(text.encode()) for text in texts)
+        if found := _REQUEST_LIMIT.search(message):
+            requested, self.max_tokens = map(int, found.groups())
+            self.tokens_per_byte = max(self.tokens_per_byte, requested / size)
+        elif "token" in message:
+            if (limit := counts(message).limit) is not None:
+                self.input_tokens = {**self.input_tokens, model: limit}
+        elif "(413" in message:
+            self.max_bytes = min(self.max_bytes or size, size) // 2 if len(texts) > 1 else self.max_bytes
+        elif (most := _number(_MOST_INPUTS, message)) is not None and 0 < most < len(texts):
+            self.max_inputs = most
+
+
+_KNOWN: dict[str, Capabilities] = {}
+
+
+def capabilities(base_url: str) -> Capabilities:
+    """Return what is known of the server at this address."""
+    return _KNOWN.setdefault(base_url, Capabilities())
+
+
+def _number(pattern: re.Pattern[str], message: str) -> int | None:
+    found = pattern.search(message)
+    return int(next(filter(None, found.groups()))) if found else None

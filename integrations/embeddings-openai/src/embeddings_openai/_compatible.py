@@ -1,0 +1,81 @@
+"""Other servers that speak OpenAI's protocol."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, ClassVar
+
+from embed_core import OPERATIONAL, Kind
+from embed_core.errors import ConfigurationError
+from pydantic import Field
+
+from embeddings_openai._exchange import Exchange, Talk
+from embeddings_openai._openai_like import OpenAILike
+
+
+class OpenAICompatibleEmbedding(OpenAILike):
+    """A model on vLLM, Text Embeddings Inference, Ollama, LM Studio, LiteLLM or any server of the same protocol.
+
+    What the server supports is found out by asking and remembered for its address: vectors in base64 or as numbers,
+    `dimensions` there or shortened here, how many inputs and tokens a request may have.
+
+    Attributes:
+        model_name: as the server names it; also accepted as `model`, and as the first argument.
+        api_base: the address, usually ending in `/v1`; by default `OPENAI_COMPATIBLE_BASE_URL`.
+        api_key: by default `OPENAI_COMPATIBLE_API_KEY`, else none is needed. `OPENAI_API_KEY` is not sent to strangers.
+        dimensions: length of the vectors; shortened here and made unit vectors again where the server does not.
+        query_instruction: put before every query, for models that want one, such as "query: " for E5.
+        text_instruction: put before every document or passage.
+        normalize: whether vectors are made unit vectors here.
+    """
+
+    provider: ClassVar[str | None] = "openai-compatible"
+    key_variable: ClassVar[str] = "OPENAI_COMPATIBLE_API_KEY"
+
+    model_name: str
+    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
+    api_base: Annotated[str | None, OPERATIONAL] = None
+    query_instruction: str = ""
+    text_instruction: str = ""
+    normalize: bool = False
+
+    def _normalizes(self) -> bool:
+        return self.normalize
+
+    def _declared_dimension(self) -> int | None:
+        return self.dimensions
+
+    def _about(self, kind: Kind, texts: list[str]) -> Talk:
+        instruction = self.query_instruction if kind == "query" else self.text_instruction
+        return Exchange(
+            self._endpoint(),
+            self._capabilities(),
+            self.dimensions,
+            may_cut=True,
+            long_text=self.long_text,
+            normalizes=self.normalize,
+            unify=self.normalize,
+        ).about([instruction + text for text in texts])
+
+    def _base_url(self) -> str:
+        given = self.api_base or os.environ.get("OPENAI_COMPATIBLE_BASE_URL")
+        if not given:
+            msg = f"`{self.model_name}` needs a server; set `OPENAI_COMPATIBLE_BASE_URL` or pass `api_base=`"
+            raise ConfigurationError(msg)
+        return given.rstrip("/")
+
+    def _key(self) -> str:
+        given = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable)
+        return (given or "").strip()
+
+    def _client_settings(self) -> dict[str, Any]:
+        return {
+            "api_key": self._key() or "none",  # the SDK wants one where the server needs none
+            "base_url": self._base_url(),
+            **self._shared_settings(),
+        }
+
+    def _client_classes(self) -> tuple[Any, Any]:
+        import openai
+
+        return openai.OpenAI, openai.AsyncOpenAI

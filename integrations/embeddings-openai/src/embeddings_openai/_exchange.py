@@ -1,0 +1,146 @@
+"""The talk with a server about one batch: asked, and after some refusals asked differently.
+
+Written once, as a generator of request bodies that is told the answers, and carried by a sync and an async driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from embed_core import ProviderResponse, Vectors
+from embed_core.errors import EmbedError, InputTooLongError
+
+from embeddings_openai import _wire
+from embeddings_openai._capabilities import Capabilities, counts
+from embeddings_openai._errors import Endpoint
+
+Body: TypeAlias = dict[str, Any]
+Answer: TypeAlias = tuple[bytes, Mapping[str, str]]
+Talk: TypeAlias = Generator[Body, Answer, ProviderResponse]
+
+_SHRINK = 0.7
+_SAFETY = 0.98
+
+
+def converse(talk: Talk, post: Callable[[Body], Answer]) -> ProviderResponse:
+    """Carry the talk with a function that raises `EmbedError`s."""
+    body = next(talk)
+    try:
+        while True:
+            try:
+                answer = post(body)
+            except EmbedError as error:
+                body = talk.throw(error)
+            else:
+                body = talk.send(answer)
+    except StopIteration as done:
+        response: ProviderResponse = done.value
+        return response
+
+
+async def aconverse(talk: Talk, post: Callable[[Body], Awaitable[Answer]]) -> ProviderResponse:
+    """Carry the talk with a coroutine function; see `converse`."""
+    body = next(talk)
+    try:
+        while True:
+            try:
+                answer = await post(body)
+            except EmbedError as error:
+                body = talk.throw(error)
+            else:
+                body = talk.send(answer)
+    except StopIteration as done:
+        response: ProviderResponse = done.value
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """How one model talks with its server.
+
+    Attributes:
+        dimensions: length of the vectors that is asked for.
+        may_cut: whether longer vectors are cut here where the server does not.
+        long_text: what to do when the server finds a single text too long.
+        normalizes: whether vectors have unit length.
+        unify: whether they are given unit length here.
+    """
+
+    where: Endpoint
+    capabilities: Capabilities
+    dimensions: int | None
+    may_cut: bool
+    long_text: str
+    normalizes: bool
+    unify: bool = False
+
+    def about(self, texts: list[str]) -> Talk:
+        """Ask for the vectors of some texts."""
+        truncated = 0
+        while True:
+            body = self._body(texts)
+            try:
+                content, headers = yield body
+                response = _wire.decode(content, headers, self.where)
+            except EmbedError as error:
+                if self.capabilities.refused(body, error, may_cut=self.may_cut):
+                    continue
+                if not isinstance(error, InputTooLongError) or len(texts) > 1 or self.long_text == "error":
+                    raise
+                shorter = _shorter(texts[0], str(error))
+                if shorter is None:
+                    raise
+                if self.long_text == "mean":
+                    return (yield from self._halves(texts[0]))
+                texts, truncated = [shorter], 1
+                continue
+            if not len(response.vectors) and self.capabilities.without_format(body.get("encoding_format")):
+                continue
+            return ProviderResponse(self._fitted(response.vectors), response.indices, response.usage, truncated)
+
+    def _body(self, texts: list[str]) -> Body:
+        body: Body = {"model": self.where.model, "input": texts}
+        if (format_ := self.capabilities.formats[0]) is not None:
+            body["encoding_format"] = format_
+        if self.dimensions is not None and self.where.model not in self.capabilities.without_dimensions:
+            body["dimensions"] = self.dimensions
+        return body
+
+    def _fitted(self, vectors: Any) -> Any:
+        if not isinstance(vectors, np.ndarray):
+            return vectors
+        if self.may_cut and self.dimensions is not None and vectors.shape[1] > self.dimensions:
+            return unit(vectors[:, : self.dimensions])
+        return unit(vectors) if self.unify else vectors
+
+    def _halves(self, text: str) -> Talk:
+        """Embed a text that turned out too long as the mean of its halves."""
+        data = text.encode()
+        left = data[: len(data) // 2].decode(errors="ignore")
+        first = yield from self.about([left])
+        second = yield from self.about([text[len(left) :]])
+        sizes = np.array([len(left.encode()), len(data) - len(left.encode())], dtype=np.float64)
+        mean = np.average(np.stack([first.vectors[0], second.vectors[0]]).astype(np.float64), axis=0, weights=sizes)
+        tokens = sum((one.usage or {}).get("tokens", 0) for one in (first, second))
+        vectors = mean[np.newaxis]
+        return ProviderResponse(unit(vectors) if self.normalizes else vectors, usage={"tokens": tokens})
+
+
+def unit(vectors: Any) -> Vectors:
+    """Return the rows with unit length, as float32; a row of zeros stays."""
+    wide = np.asarray(vectors, dtype=np.float64)
+    norms = np.linalg.norm(wide, axis=1, keepdims=True)
+    rows: Vectors = (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
+    return rows
+
+
+def _shorter(text: str, message: str) -> str | None:
+    """Cut a refused text by what the server says of its length; None where that cannot be the trouble."""
+    data, (limit, requested) = text.encode(), counts(message)
+    if limit is not None and len(data) <= limit:
+        return None
+    share = _SHRINK if limit is None or requested is None or requested <= limit else limit / requested * _SAFETY
+    return data[: int(len(data) * share)].decode(errors="ignore") or None
