@@ -9,9 +9,10 @@ import json
 import uuid
 from abc import ABC, abstractmethod
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import to_jsonable_python
 
@@ -188,8 +189,13 @@ def image_of(node: Any) -> Any | None:
 
 def _tagged(value: Any) -> Any:
     """Return a stable JSON form of what JSON does not know, with its type, so that no two types look the same."""
-    if isinstance(value, set | frozenset):
-        plain: Any = sorted(json.dumps(one, sort_keys=True, default=_tagged) for one in value)
-    else:
-        plain = value.tolist() if hasattr(value, "tolist") else to_jsonable_python(value)
+    match value:
+        case set() | frozenset():
+            plain: Any = sorted(json.dumps(one, sort_keys=True, default=_tagged) for one in value)
+        case PurePath():
+            plain = str(value)
+        case np.generic() | np.ndarray():
+            plain = value.tolist()
+        case _:
+            plain = to_jsonable_python(value)
     return {type(value).__qualname__: plain}
