@@ -81,7 +81,7 @@ class Engine(Hooks):
             Fitted(self.long_text, self._input_limit, self._windows, self._normalizes()),
             *([Recalled(store, keys, rows, dimension, self.model_name, self._listeners)] if store is not None else []),
             Batched(self._plan, self.num_workers),
-            Isolated(),
+            Isolated(self._plan),
             *([Joined(store, keys, rows, dimension), Remembered(store, keys, rows)] if store is not None else []),
             Instrumented(self.model_name, self._origin(), self._listeners),
             Retried(self.retry),

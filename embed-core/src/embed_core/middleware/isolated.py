@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from embed_core._io import IO
 from embed_core._partial import Outcome
-from embed_core._types import Next, Request, Vectors
+from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import InvalidInputError
 
 
@@ -18,6 +20,8 @@ class Isolated:
 
     Only an `InvalidInputError` is the fault of single inputs. Where it names them, the others go in one call.
     """
+
+    plan: Callable[[Kind, Sequence[Any]], Iterable[Sequence[int]]]
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         try:
@@ -38,13 +42,18 @@ class Isolated:
             outcome.note(request, error)
             return
         rows = range(len(request.inputs))
+        parts: Sequence[Sequence[int]] = self._parts(request)
         if named:
             outcome.failed.update((request.ids[row], error) for row in rows if request.indices[row] in named)
             parts = [[row for row in rows if request.indices[row] not in named]]
-        else:
-            parts = [list(rows[: len(rows) // 2]), list(rows[len(rows) // 2 :])]
         for part in parts:
             await self._send(request.pick(part), next, outcome)
+
+    def _parts(self, request: Request) -> Sequence[Sequence[int]]:
+        """Plan again, because the integration may have learned a limit from the refusal; else halve."""
+        planned = [batch for batch in self.plan(request.kind, request.inputs) if len(batch)]
+        middle = len(request.inputs) // 2
+        return planned if len(planned) > 1 else [range(middle), range(middle, len(request.inputs))]
 
     async def _send(self, request: Request, next: Next, outcome: Outcome) -> None:
         try:
