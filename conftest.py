@@ -3,7 +3,8 @@
 Python is run in the page's namespace; `console` blocks show what a terminal shows, and every line after `$` is run by a
 shell and its output compared, with `...` for anything. What a reader should not see can stand in a comment,
 `<!-- invisible-code-block: python`. A page with `<!-- needs: model -->` finds all-MiniLM-L6-v2 downloaded already;
-with `<!-- needs: openai -->` it finds a server on this machine that answers like OpenAI's.
+with `<!-- needs: openai -->` it finds a server on this machine that answers like OpenAI's. `<!-- file: NAME -->` saves
+the next block under that name.
 `<!-- skip: next "a reason" -->` passes over the next example.
 """
 
@@ -28,6 +29,7 @@ from sybil.parsers import myst, rest
 
 ROOT = Path(__file__).parent
 FLAGS = ELLIPSIS | NUMBER
+FILE = re.compile(r"^<!-- file: (\S+) -->$\s*^```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NEED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
 REPOSITORY, REVISION = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 
@@ -62,6 +64,19 @@ def needs(document: Document) -> Iterable[Region]:
     """Find what a page needs to be there before its examples."""
     for match in NEED.finditer(document.text):
         yield Region(match.start(), match.end(), parsed=match[1], evaluator=provide)
+
+
+def saved(document: Document) -> Iterable[Region]:
+    """Find the blocks that the page's folder should hold as files; they are run as any other."""
+    for match in FILE.finditer(document.text):
+        yield Region(match.start(), match.start(1), parsed=(match[1], match["text"]), evaluator=save)
+
+
+def save(example: Example) -> None:
+    """Write a block to its file."""
+    name, text = example.parsed
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text, "utf-8")
 
 
 def provide(example: Example) -> None:
@@ -105,6 +120,15 @@ def setup(namespace: dict[str, Any]) -> None:
     patch.setenv("EMBED_HOME", f"{folder}/.embed")
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     patch.setenv("COLUMNS", "100")
+    patch.syspath_prepend(folder)
+    page.callback(forget_modules, folder)
+
+
+def forget_modules(folder: str) -> None:
+    """Forget what was imported from a page's files; another page may use the same names."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(folder):
+            del sys.modules[name]
 
 
 def teardown(namespace: dict[str, Any]) -> None:
@@ -120,6 +144,7 @@ def data(read: Any) -> Any:
 pages = Sybil(
     parsers=[
         needs,
+        saved,
         myst.SkipParser(),
         myst.PythonCodeBlockParser(doctest_optionflags=FLAGS),
         myst.CodeBlockParser("console", console),
