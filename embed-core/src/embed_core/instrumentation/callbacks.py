@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from embed_core._io import Blocking, drive
+from embed_core.errors import ConfigurationError
 from embed_core.instrumentation.dispatcher import Dispatcher, Handler, emit
 from embed_core.instrumentation.events import (
     EmbeddingEndEvent,
@@ -155,8 +156,7 @@ class _Translated:
         """Return what the handler returns, which may be awaitable."""
         match event:
             case EmbeddingStartEvent():
-                asked: dict[str, Any] = {EventPayload.SERIALIZED: dict(event.origin.describe())}
-                return self._start(_Begun(CBEventType.EMBEDDING, asked, event.id, BASE_TRACE_EVENT))
+                return self._start(_Begun(CBEventType.EMBEDDING, _question(event), event.id, BASE_TRACE_EVENT))
             case EmbeddingEndEvent():
                 return self._end(_Ended(CBEventType.EMBEDDING, _answer(event), event.id))
             case EmbeddingErrorEvent():
@@ -194,6 +194,13 @@ class _Translated:
     def _mine(self) -> _Trace | None:
         trace = _trace.get()
         return trace if trace is not None and trace.manager is self.manager else None
+
+
+def _question(event: EmbeddingStartEvent) -> dict[str, Any]:
+    try:
+        return {EventPayload.SERIALIZED: dict(event.origin.describe())}
+    except ConfigurationError:  # a model with a field that is no plain data
+        return {EventPayload.SERIALIZED: {"model_name": event.model}}
 
 
 def _answer(event: EmbeddingEndEvent) -> dict[str, Any]:
