@@ -545,6 +545,7 @@ async def test_a_trace_names_the_events_of_a_block_and_of_no_other(kind):
     inside = [heard[3] for heard in first.heard if heard[0] == "start"][1:-1]
     for callbacks in (first, second):
         assert callbacks.traces == [("start", "ingest"), ("end", "ingest", {"root": inside})]
+        assert callbacks.traces[-1][2]["an event without children"] == []
     assert len(inside) == 4
 
 

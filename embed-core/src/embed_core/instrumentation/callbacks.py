@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from embed_core._io import Blocking, drive
 from embed_core.errors import ConfigurationError
@@ -109,7 +109,7 @@ class CallbackManager(Dispatcher):
             return
         trace, callbacks = _Trace(self), self._callbacks()
         token = _trace.set(trace)
-        drive(emit(trace_id, [one.start_trace for one in callbacks], Blocking()))
+        drive(emit(_TraceBegun(trace_id), callbacks, Blocking()))
         try:
             yield
         except Exception as error:
@@ -118,8 +118,7 @@ class CallbackManager(Dispatcher):
             raise
         finally:
             _trace.reset(token)
-            ids = {parent: list(children) for parent, children in trace.children.items()}
-            drive(emit(trace_id, [partial(one.end_trace, trace_map=ids) for one in callbacks], Blocking()))
+            drive(emit(_TraceEnded(trace_id, trace.children), callbacks, Blocking()))
 
     def _event_handler(self, handler: Any) -> Handler | None:
         if hasattr(handler, "on_event_start") and hasattr(handler, "on_event_end"):
@@ -146,13 +145,27 @@ class _Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class _TraceBegun:
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _TraceEnded:
+    id: str
+    children: Mapping[str, Iterable[str]]
+
+
+_Record: TypeAlias = EmbeddingEvent | _Begun | _Ended | _TraceBegun | _TraceEnded
+
+
+@dataclass(frozen=True, slots=True)
 class _Translated:
     """Tells a callback handler our events in LlamaIndex's words."""
 
     manager: CallbackManager
     handler: CallbackHandler
 
-    def __call__(self, event: EmbeddingEvent | _Begun | _Ended) -> Any:
+    def __call__(self, event: _Record) -> Any:
         """Return what the handler returns, which may be awaitable."""
         match event:
             case EmbeddingStartEvent():
@@ -166,13 +179,13 @@ class _Translated:
                 return self._start(event)
             case _Ended():
                 return self._end(event)
+            case _TraceBegun():
+                return self.handler.start_trace(trace_id=event.id)
+            case _TraceEnded():
+                # LlamaIndex's own handlers look up events without children too.
+                ids = defaultdict(list, {parent: list(children) for parent, children in event.children.items()})
+                return self.handler.end_trace(trace_id=event.id, trace_map=ids)
         return None
-
-    def start_trace(self, trace_id: str) -> Any:
-        return self.handler.start_trace(trace_id=trace_id)
-
-    def end_trace(self, trace_id: str, trace_map: dict[str, list[str]]) -> Any:
-        return self.handler.end_trace(trace_id=trace_id, trace_map=trace_map)
 
     def _start(self, begun: _Begun) -> Any:
         if (trace := self._mine()) is not None:
