@@ -1,0 +1,127 @@
+"""A `SentenceTransformer` that somebody else has made, as a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from typing import Any, ClassVar, NoReturn
+
+from embed_core import BaseEmbedding
+from embed_core.errors import ConfigurationError
+from pydantic import Field, PrivateAttr
+
+from embeddings_huggingface._local import LocalEmbedding
+from embeddings_huggingface._sentence import SentenceEncoder
+from embeddings_huggingface._weights import SHARED, Weights
+
+_LOADED = "SentenceTransformer"
+_KNOWN = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding", "CLIPModel"}
+"""Modules of sentence-transformers that their parameters, their settings and the tokenizer describe in full."""
+
+
+class SentenceTransformerEmbedding(LocalEmbedding):
+    """A model around a `SentenceTransformer` in memory, which is used as it is, on its own device.
+
+    Its fingerprint is a digest of parameters, settings and tokenizer at the time of first use: wrap it again after
+    training it. It cannot be saved as a configuration.
+
+    Attributes:
+        sentence_transformer: the object.
+    """
+
+    provider: ClassVar[str | None] = None
+
+    model_name: str = ""
+    sentence_transformer: Any = Field(exclude=True, repr=False)
+
+    _own: Weights | None = PrivateAttr(default=None)
+    _unknown: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the object's name where it has one."""
+        super().model_post_init(context)
+        if not self.model_name:
+            config = getattr(getattr(self.sentence_transformer[0], "auto_model", None), "config", None)
+            self.__dict__["model_name"] = getattr(config, "_name_or_path", "") or _LOADED
+
+    def to_dict(self) -> NoReturn:
+        """Refuse: an object in memory is no configuration.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        msg = "a wrapped `SentenceTransformer` cannot be saved; `save` it to a folder and name that as `local:FOLDER`"
+        raise ConfigurationError(msg)
+
+    def _weights(self) -> Weights:
+        if self._own is None:
+            model = self.sentence_transformer
+            # two models around one object must not use its tokenizer from two threads
+            self._own = SHARED.get((_LOADED, id(model)), lambda: SentenceEncoder(model))
+        return self._own
+
+    def _held_weights(self) -> Weights | None:
+        return self._weights()
+
+    def _own_normalize(self) -> bool:
+        return any(type(module).__name__ == "Normalize" for module in self.sentence_transformer.children())
+
+    def _space(self) -> dict[str, Any]:
+        content = _digest(self.sentence_transformer)
+        return {**super()._space(), "model_name": f"object:{content or self._unknown}"}
+
+
+def adapt(model: Any) -> BaseEmbedding:
+    """Return the model around a `SentenceTransformer`, for `resolve_embed_model`.
+
+    Raises:
+        ConfigurationError: it is something else of sentence-transformers, which gives no dense vectors.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    if not isinstance(model, SentenceTransformer):
+        msg = f"a `{type(model).__name__}` gives no dense vectors; expected a `SentenceTransformer`"
+        raise ConfigurationError(msg)
+    return SentenceTransformerEmbedding(sentence_transformer=model)
+
+
+def _digest(model: Any) -> str | None:
+    """Return a hash of everything that decides a model's vectors; None where there may be more than is seen."""
+    first, tokenizer = model[0], _tokenizer(model)
+    if tokenizer is None or any(type(module).__name__ not in _KNOWN for module in model.children()):
+        return None
+    config = getattr(getattr(first, "auto_model", None), "config", None)
+    images = getattr(getattr(first, "processor", None), "image_processor", None)
+    settings = {
+        "modules": repr(model),
+        "prompts": dict(model.prompts),
+        "default_prompt_name": model.default_prompt_name,
+        "max_seq_length": str(model.max_seq_length),
+        "truncate_dim": model.truncate_dim,
+        "config": None if config is None else config.to_dict(),
+        "images": None if images is None else images.to_dict(),
+        "tokenizer": tokenizer,
+    }
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(_buffer(tensor))
+    return total.hexdigest()
+
+
+def _buffer(tensor: Any) -> memoryview:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())
+
+
+def _tokenizer(model: Any) -> dict[str, Any] | None:
+    """Return a fast tokenizer as data, without what every call sets anew."""
+    tokenizer = getattr(model[0], "tokenizer", None)
+    serialised: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(serialised, "to_str"):
+        return None
+    content = json.loads(serialised.to_str())
+    return {name: value for name, value in content.items() if name not in {"truncation", "padding"}}

@@ -1,0 +1,42 @@
+"""Digests of what is on disk, so that equal folders are one space wherever they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+"""Relative path, size and modification time of every file that decides vectors."""
+
+_IRRELEVANT = {".md", ".gitattributes", ".lock"}
+
+
+def stamp(folder: Path, subfolders: Iterable[str]) -> Stamp:
+    """Look at the files at the top of a folder and in some of its subfolders; nothing is read."""
+    found = {path.relative_to(folder).as_posix(): path.stat() for path in _files(folder, subfolders)}
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
+
+
+def digest(folder: Path, files: Stamp) -> str:
+    """Return a SHA-256 over names and contents; a file that has not changed is read once in a process."""
+    total = hashlib.sha256()
+    for name, size, modified in files:
+        total.update(f"{name}\0{_file_digest((str(folder / name), size, modified))}\n".encode())
+    return total.hexdigest()
+
+
+def _files(folder: Path, subfolders: Iterable[str]) -> Iterator[Path]:
+    places = [folder.iterdir(), *((folder / name).rglob("*") for name in subfolders if name)]
+    for place in places:
+        for path in place:
+            if path.suffix not in _IRRELEVANT and not path.name.startswith(".") and path.is_file():
+                yield path
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(file_as_it_is: tuple[str, int, int]) -> str:
+    with Path(file_as_it_is[0]).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

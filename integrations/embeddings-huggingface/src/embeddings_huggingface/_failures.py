@@ -1,0 +1,107 @@
+"""What goes wrong with local models, in words that say what to do."""
+
+from __future__ import annotations
+
+from embed_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    EmbedError,
+    IntegrationNotInstalledError,
+    ProviderError,
+    ProviderUnavailableError,
+)
+
+_UNREACHABLE = (
+    "`{name}` is not in the local cache, and the Hugging Face hub is out of reach; connect once, or run "
+    "`hf download {name} --local-dir FOLDER` where there is a connection, copy the folder here and name it"
+)
+_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def loading_failed(error: Exception, name: str) -> EmbedError:
+    """Return the error that says why a model could not be loaded."""
+    if isinstance(error, EmbedError):
+        return error
+    if isinstance(error, ImportError):
+        return IntegrationNotInstalledError(f"`{name}` needs a package that is not installed: {_one_line(error)}")
+    if is_out_of_memory(error):
+        return ProviderError(f"there is not enough memory to load `{name}`; try `dtype='bfloat16'` or a smaller model")
+    return _hub_failed(error, name) or _files_failed(error, name)
+
+
+def _hub_failed(error: Exception, name: str) -> EmbedError | None:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    for cause in _chain(error):
+        if isinstance(cause, GatedRepoError):
+            msg = f"`{name}` is a gated model; accept its terms on https://huggingface.co/{name} and set `HF_TOKEN`"
+            return AuthenticationError(msg)
+        if isinstance(cause, RepositoryNotFoundError):
+            msg = f"there is no model `{name}` on the Hugging Face hub; correct it, or set `HF_TOKEN` if it is private"
+            return ConfigurationError(msg)
+        if isinstance(cause, RevisionNotFoundError):
+            return ConfigurationError(f"`{name}` has no such revision ({_one_line(cause)}); correct `revision`")
+        if isinstance(cause, HFValidationError):
+            return ConfigurationError(
+                f"`{name}` is neither a folder nor a model's name on the hub, such as `org/model`"
+            )
+        if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
+            return ProviderError(_UNREACHABLE.format(name=name))
+        if isinstance(cause, HfHubHTTPError):
+            return ProviderUnavailableError(f"the Hugging Face hub failed while fetching `{name}`: {_one_line(cause)}")
+    return None
+
+
+def _files_failed(error: Exception, name: str) -> EmbedError:
+    text = _one_line(error)
+    if "trust_remote_code" in text:
+        msg = (
+            f"`{name}` brings Python code of its own, which would run on this machine; read it on "
+            f"https://huggingface.co/{name}, and set `trust_remote_code=True` if you trust it"
+        )
+        return ConfigurationError(msg)
+    if type(error).__name__ == "SafetensorError" or isinstance(error, EOFError):
+        return ConfigurationError(f"the weights of `{name}` are damaged ({text}); download or save the model again")
+    if isinstance(error, OSError | KeyError | ValueError):
+        return ConfigurationError(f"`{name}` cannot be loaded as a model: {text}")
+    return ProviderError(f"`{name}` cannot be loaded: {type(error).__name__}: {text}")
+
+
+def embedding_failed(error: Exception, name: str, count: int) -> EmbedError:
+    """Return the error that says why a batch could not be embedded."""
+    if isinstance(error, EmbedError):
+        return error
+    if is_out_of_memory(error):
+        msg = (
+            f"`{name}` ran out of memory on a batch of {count}; lower `embed_batch_size` or `max_length`, "
+            "or try `dtype='bfloat16'`"
+        )
+        return ProviderError(msg)
+    return ProviderError(f"`{name}` failed on a batch of {count}: {type(error).__name__}: {_one_line(error)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether torch, CUDA or Python ran out of memory."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _MEMORY)
+    )
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
+        error = error.__cause__ or error.__context__
+    return causes
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

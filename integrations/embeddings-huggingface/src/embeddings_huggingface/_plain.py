@@ -1,0 +1,70 @@
+"""Models of transformers that know nothing of sentence-transformers: their hidden states, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from embed_core import Kind, Pooling
+from embed_core.errors import ConfigurationError
+
+from embeddings_huggingface._runtime import Options, dtype_options, positions, quiet_loading, to_float32
+from embeddings_huggingface._source import Source
+from embeddings_huggingface._tokens import Tokens, account
+from embeddings_huggingface._weights import Encoded, Encoder
+
+_UNBOUNDED = 10**9
+
+
+def load(source: Source, options: Options, pooling: Pooling) -> PlainEncoder:
+    """Load a transformers model and its tokenizer.
+
+    Raises:
+        ConfigurationError: another backend than torch is asked for, which needs sentence-transformers' files.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if options.backend != "torch":
+        msg = f"`backend={options.backend!r}` needs a model saved by sentence-transformers, and `{source.name}` is none"
+        raise ConfigurationError(msg)
+    place = {
+        "revision": source.commit,
+        "cache_dir": options.cache_folder,
+        "trust_remote_code": options.trust_remote_code,
+    }
+    with quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(source.name, **{**place, **options.processor_kwargs})
+        config = AutoConfig.from_pretrained(source.name, **{**place, **options.config_kwargs})
+        types = dtype_options(options.dtype)
+        model = AutoModel.from_pretrained(source.name, config=config, **{**place, **types, **options.model_kwargs})
+    return PlainEncoder(model if options.device is None else model.to(options.device), tokenizer, pooling)
+
+
+class PlainEncoder(Encoder):
+    """A transformers model and its tokenizer in memory."""
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling) -> None:
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self._model, self._tokenizer, self._pooling = model.eval(), tokenizer, pooling
+        self.tokens = Tokens(tokenizer)
+        self.positions = positions(model)
+        lengths = [tokenizer.model_max_length, self.positions]
+        self.max_length = min((length for length in lengths if length and length < _UNBOUNDED), default=None)
+
+    def prompt(self, kind: Kind) -> str:
+        return ""
+
+    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+        import torch
+
+        limit = max_length if max_length is not None else self.max_length
+        prompted = [prompt + text for text in texts]
+        cutting = {"truncation": True, "max_length": limit} if limit is not None else {"truncation": False}
+        features = self._tokenizer(prompted, padding=True, return_tensors="pt", **cutting)
+        tokens, truncated = account(features, self.tokens, texts, prompt, limit)
+        features = features.to(self._model.device)
+        with torch.inference_mode():
+            hidden = self._model(**features)[0]
+            vectors = self._pooling(hidden, features["attention_mask"])
+        return Encoded(to_float32(vectors), tokens, truncated)

@@ -1,0 +1,149 @@
+"""Models of sentence-transformers, version 5 or 6."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from embed_core import Kind
+from embed_core.errors import ConfigurationError
+
+from embeddings_huggingface._runtime import Options, dtype_options, positions, quiet_loading, to_float32
+from embeddings_huggingface._source import Source
+from embeddings_huggingface._tokens import Tokens, account
+from embeddings_huggingface._weights import Encoded, Encoder
+
+_NAMES = {"query": ("query",), "text": ("document", "passage", "corpus")}
+_TASKS = {"query": "query", "text": "document"}
+_UNBOUNDED = 10**9  # transformers writes 1e30 where a tokenizer knows no end
+
+
+def load(source: Source, options: Options) -> SentenceEncoder:
+    """Load a model of sentence-transformers.
+
+    Raises:
+        ConfigurationError: it is a sparse model or a cross-encoder, which give no dense vectors.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    _check_type(source)
+    processor = inspect.signature(SentenceTransformer.__init__).parameters.get("processor_kwargs")
+    with quiet_loading():
+        model = SentenceTransformer(
+            source.name,
+            device=options.device,
+            revision=source.commit,
+            cache_folder=options.cache_folder,
+            trust_remote_code=options.trust_remote_code,
+            backend=options.backend,
+            model_kwargs={**dtype_options(options.dtype), **options.model_kwargs},
+            config_kwargs=dict(options.config_kwargs),
+            **{"tokenizer_kwargs" if processor is None else "processor_kwargs": dict(options.processor_kwargs)},
+        )
+    if options.raw:
+        _drop_normalize(model)
+    if options.backend == "torch" and options.dtype not in {None, "auto"}:
+        model.to(dtype_options(options.dtype).popitem()[1])  # modules beside the transformer too
+    return SentenceEncoder(model)
+
+
+class SentenceEncoder(Encoder):
+    """A `SentenceTransformer` in memory."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model.eval()
+        length = model.max_seq_length
+        self.max_length = int(length) if length is not None and length < _UNBOUNDED else None
+        self.positions = positions(getattr(model[0], "auto_model", None))
+        self.cuts = self.max_length is not None
+        tokenizer = _tokenizer(model)
+        self.tokens = None if tokenizer is None else Tokens(tokenizer, special=callable(tokenizer))
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the model's last module makes vectors unit length."""
+        return any(type(module).__name__ == "Normalize" for module in self._model.children())
+
+    def prompt(self, kind: Kind) -> str:
+        """Return the saved prompt for queries or for documents, else the saved default one.
+
+        `encode_document` looks at the first of its names only, where sentence-transformers itself puts an empty
+        prompt that no one saved; so E5's own `passage: ` would get lost.
+        """
+        prompts: Mapping[str, str | None] = self._model.prompts
+        names = _NAMES.get(kind, ())
+        saved = next((prompts[name] for name in names if prompts.get(name)), None)
+        if saved is None and not any(name in prompts for name in names):
+            saved = prompts.get(self._model.default_prompt_name)
+        return saved or ""
+
+    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+        with _length(self._model, max_length if self.cuts else None):
+            features = self._features(list(texts), prompt, _TASKS[kind])
+            limit = max_length if max_length is not None else self.max_length
+            tokens, truncated = account(features, self.tokens, texts, prompt, limit if self.cuts else None)
+            return Encoded(self._forward(features, task=_TASKS[kind]), tokens, truncated)
+
+    def encode_images(self, images: Sequence[Any]) -> Encoded | None:
+        modalities = getattr(self._model, "modalities", None)
+        takes = "image" in modalities if modalities else type(self._model[0]).__name__ == "CLIPModel"
+        if not takes:
+            return None
+        read = getattr(self._model, "preprocess", None) or self._model.tokenize
+        return Encoded(self._forward(read(list(images))))
+
+    def _features(self, texts: list[str], prompt: str, task: str) -> Any:
+        if (preprocess := getattr(self._model, "preprocess", None)) is not None:
+            return preprocess(texts, prompt=prompt or None, task=task)
+        features = self._model.tokenize([prompt + text for text in texts], task=task)
+        if prompt:  # some models leave the prompt out of their pooling
+            features["prompt_length"] = self._model._get_prompt_length(prompt, task=task)
+        return features
+
+    def _forward(self, features: Any, **options: Any) -> Any:
+        import torch
+
+        device = self._model.device
+        there = {name: one.to(device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
+        with torch.inference_mode():
+            vectors = self._model(there, **options)["sentence_embedding"]
+            if (dimension := self._model.truncate_dim) is not None:  # a wrapped model's own
+                vectors = vectors[:, :dimension]
+        return to_float32(vectors)
+
+
+def _check_type(source: Source) -> None:
+    config = source.marker.with_name("config_sentence_transformers.json")
+    saved = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    kind = saved.get("model_type", "SentenceTransformer")
+    if kind != "SentenceTransformer":
+        msg = f"`{source.name}` is a `{kind}` and gives no dense vectors; choose a `SentenceTransformer`"
+        raise ConfigurationError(msg)
+
+
+def _drop_normalize(model: Any) -> None:
+    for name, module in list(model.named_children()):
+        if type(module).__name__ == "Normalize":
+            delattr(model, name)
+
+
+def _tokenizer(model: Any) -> Any:
+    tokenizer = getattr(model[0], "tokenizer", None)
+    return tokenizer if callable(tokenizer) or hasattr(tokenizer, "encode_batch") else None
+
+
+@contextmanager
+def _length(model: Any, max_length: int | None) -> Iterator[None]:
+    """Set the length at which the model's tokenizer cuts; it belongs to the model, which others may share."""
+    if max_length is None:
+        yield
+        return
+    before = model.max_seq_length
+    model.max_seq_length = max_length
+    try:
+        yield
+    finally:
+        model.max_seq_length = before

