@@ -11,18 +11,28 @@ from embed_core._pooling import Pooling
 from embed_core._registry import resolve_embed_model
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
+from embed_core._splitting import Chunk, TextSplitter
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
+from embed_core.pipeline import IngestionPipeline, IngestionResult
+from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode
 
 __all__ = [
     "OPERATIONAL",
     "BaseEmbedding",
+    "BaseNode",
     "BaseSparseEmbedding",
+    "Chunk",
+    "Document",
     "EmbedError",
     "Embedding",
+    "ImageNode",
     "ImageUrls",
+    "IngestionPipeline",
+    "IngestionResult",
     "Kind",
+    "MetadataMode",
     "Middleware",
     "MockCall",
     "MockEmbedding",
@@ -36,6 +46,8 @@ __all__ = [
     "RetryPolicy",
     "SimilarityMode",
     "SparseVector",
+    "TextNode",
+    "TextSplitter",
     "Vectors",
     "installed_providers",
     "load_embedding",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -12,10 +13,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from embed_core.errors import ConfigurationError, IntegrationNotInstalledError, InvalidInputError
+from embed_core.schema import MetadataMode, TextNode, image_of
 
 Syntax: TypeAlias = Literal["text", "markdown", "code"]
 
 _SECTION = 100_000  # characters: the library's time grows with the square of the text's length beyond some 200,000
+
+_OFFSETS = ("start_char_idx", "end_char_idx")
+_EXCLUDED = ("excluded_embed_metadata_keys", "excluded_llm_metadata_keys")
+_TEMPLATES = ("metadata_template", "metadata_separator", "text_template")
 
 _GRAMMARS = {
     "c": ("tree_sitter_c", "language"),
@@ -47,11 +53,16 @@ class TextSplitter:
         chunk_overlap: most characters or tokens that a chunk repeats of the one before it.
         tokenizer: counts tokens: the path of a `tokenizer.json`, a `tokenizers.Tokenizer`, or a fast tokenizer of
             transformers. Its own truncation and padding are ignored.
+        syntax: "markdown" splits at headings and blocks, "code" at the syntax tree of its language.
+        language: such as "python" or "rust"; code in one without an installed grammar (`tree-sitter-<language>`) is
+            split at blank lines, like a text.
     """
 
     chunk_size: int = 1000
     chunk_overlap: int = 0
     tokenizer: Any = field(default=None, repr=False)
+    syntax: Syntax = "text"
+    language: str | None = None
 
     def __post_init__(self) -> None:
         """Check the sizes and read the tokenizer, so that a splitter can be compared, copied and pickled.
@@ -68,26 +79,48 @@ class TextSplitter:
         if self.tokenizer is not None:
             object.__setattr__(self, "tokenizer", _tokenizer_json(self.tokenizer))
 
-    @property
-    def fingerprint(self) -> str:
-        """A stable hash of the settings: splitters with equal fingerprints make equal chunks."""
-        settings = json.dumps([self.chunk_size, self.chunk_overlap, self.tokenizer])
-        return hashlib.sha256(settings.encode()).hexdigest()[:32]
+    def __call__(self, nodes: Sequence[Any]) -> list[Any]:
+        """Split nodes, so that a splitter is a transformation of a pipeline; an image stays whole.
 
-    def split(self, text: str, syntax: Syntax = "text", language: str | None = None) -> list[Chunk]:
+        A chunk has its source's metadata, and where it stood in `start_char_idx` and `end_char_idx`, which no model
+        gets to see. Its id is made from the source's id and its text, so it stays the same while that text does,
+        wherever in the source it moves to.
+        """
+        return [piece for node in nodes for piece in ([node] if image_of(node) is not None else self._chunks(node))]
+
+    def _chunks(self, node: Any) -> Iterator[TextNode]:
+        seen: Counter[str] = Counter()
+        try:
+            chunks = self.split(node.get_content(metadata_mode=MetadataMode.NONE))
+        except InvalidInputError as error:
+            msg = f"node `{node.id_}`: {error}"
+            raise InvalidInputError(msg) from error
+        for chunk in chunks:
+            yield TextNode(
+                id_=_chunk_id(node.id_, chunk.text, seen[chunk.text]),
+                text=chunk.text,
+                metadata={**node.metadata, **dict(zip(_OFFSETS, (chunk.start, chunk.end), strict=True))},
+                ref_doc_id=node.id_,
+                **{name: list(dict.fromkeys([*getattr(node, name), *_OFFSETS])) for name in _EXCLUDED},
+                **{name: getattr(node, name) for name in _TEMPLATES if hasattr(node, name)},
+            )
+            seen[chunk.text] += 1
+
+    def split(self, text: str, syntax: Syntax | None = None, language: str | None = None) -> list[Chunk]:
         """Return the chunks of a text in order, without white space at their ends; none for a blank text.
 
         Args:
             text: what to split; `start` and `end` of a chunk count its characters.
-            syntax: "markdown" splits at headings and blocks; "code" at the syntax tree of its language.
-            language: such as "python" or "rust"; code in one without an installed grammar (`tree-sitter-<language>`)
-                is split at blank lines, like a text.
+            syntax: of this text; None means the splitter's.
+            language: of this text; None means the splitter's.
 
         Raises:
             InvalidInputError: `text` is no `str` or holds a lone surrogate.
             IntegrationNotInstalledError: `semantic-text-splitter` is not installed.
         """
-        splitter = _splitter(self.chunk_size, self.chunk_overlap, self.tokenizer, syntax, language)
+        splitter = _splitter(
+            self.chunk_size, self.chunk_overlap, self.tokenizer, syntax or self.syntax, language or self.language
+        )
         try:
             return [
                 Chunk(piece, start + offset, start + offset + len(piece))
@@ -98,8 +131,15 @@ class TextSplitter:
             msg = f"cannot split a `{type(text).__name__}`; decode or convert it to a `str` first"
             raise InvalidInputError(msg) from error
         except UnicodeEncodeError as error:
-            msg = f"the text holds a lone surrogate at {error.start}; decode its source with `errors='replace'`"
+            msg = (
+                "the text holds a lone surrogate, so it is no valid Unicode; decode its source with `errors='replace'`"
+            )
             raise InvalidInputError(msg) from error
+
+
+def _chunk_id(source: str, text: str, occurrence: int) -> str:
+    identity = json.dumps([source, text, occurrence])  # in JSON no two triples look the same
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def _sections(text: str, size: int) -> Iterator[tuple[int, str]]:

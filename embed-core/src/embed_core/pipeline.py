@@ -1,0 +1,264 @@
+"""Transformations over documents, where only what has changed is embedded again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embed_core import _space
+from embed_core._base import BaseEmbedding
+from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
+from embed_core._ledger import Ledger, freeze, image_digest, key, state, thaw
+from embed_core._multimodal import MultiModalEmbedding
+from embed_core._progress import progress
+from embed_core.errors import EmbedError, InvalidInputError
+from embed_core.kvstore import KVStore, MemoryKVStore, visit
+from embed_core.schema import MetadataMode, image_of
+
+Transformation: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
+"""Makes nodes from nodes; one with an `acall` is awaited by `arun`."""
+
+
+class IngestionResult(list[Any]):
+    """The nodes of a run, in the order of their documents, and what is different from the run before.
+
+    To keep a vector database up to date, delete `stale` from it and upsert `fresh`; after a crash between the two,
+    upsert all nodes.
+
+    Attributes:
+        added: ids of documents that were not there before.
+        changed: ids of documents that gave other nodes before.
+        unchanged: ids of documents that gave the same.
+        removed: ids of documents that are gone.
+        fresh: the nodes that are new or different, be it only their vector.
+        stale: ids of nodes that there were before and that no longer are.
+    """
+
+    def __init__(self, nodes: Iterable[Any] = ()) -> None:
+        """Begin with nodes and no differences."""
+        super().__init__(nodes)
+        self.added: list[str] = []
+        self.changed: list[str] = []
+        self.unchanged: list[str] = []
+        self.removed: list[str] = []
+        self.fresh: list[Any] = []
+        self.stale: list[str] = []
+
+
+@dataclass(frozen=True)
+class IngestionPipeline:
+    """Runs documents through transformations, such as a splitter and then a model.
+
+    A model sees the nodes of all documents at once, so that its batches are full; any other transformation sees those
+    of one document at a time. Vectors are kept by model and content: text that was embedded once is not embedded again,
+    wherever it has moved. A transformation with a `fingerprint`, a string that changes with its settings, has its
+    results kept by document and content; one without runs every time.
+
+    Attributes:
+        transformations: what to do, in order: callables from nodes to nodes, with an optional `acall`.
+        cache: keeps vectors and results between runs; a `SQLiteKVStore` between processes too. A model that has an
+            `embeddings_cache` keeps its vectors there instead.
+        name: tells pipelines apart that share a cache.
+        num_workers: how many documents are transformed at a time; models have a `num_workers` of their own.
+
+    Example:
+        >>> from embed_core import Document, IngestionPipeline, MockEmbedding, TextSplitter
+        >>> pipeline = IngestionPipeline([TextSplitter(chunk_size=200), MockEmbedding()])
+        >>> nodes = pipeline.run([Document(id_="a", text="The wing stalls."), Document(id_="b", text="Bread.")])
+        >>> [(node.ref_doc_id, node.text, len(node.embedding)) for node in nodes]
+        [('a', 'The wing stalls.', 8), ('b', 'Bread.', 8)]
+        >>> pipeline.run([Document(id_="a", text="The wing stalls.")]).unchanged
+        ['a']
+    """
+
+    transformations: Sequence[Transformation]
+    cache: KVStore = field(default_factory=MemoryKVStore)
+    name: str = "default"
+    num_workers: int = 1
+
+    def run(
+        self,
+        documents: Iterable[Any] | None = None,
+        *,
+        nodes: Iterable[Any] | None = None,
+        show_progress: bool = False,
+        delete_missing: bool = False,
+    ) -> IngestionResult:
+        """Return the nodes that documents give, with their vectors.
+
+        Args:
+            documents: what to transform, each with an `id_` of its own. With random ids, which are the default, all
+                documents look new to the next process, though their text is not embedded again.
+            nodes: the same, for what is split already.
+            show_progress: show a bar that counts nodes as they are embedded.
+            delete_missing: what earlier runs knew and this one is not given is gone; else it is just left alone. For
+                one process at a time.
+
+        Raises:
+            InvalidInputError: an input is no node or cannot be compared, two have one id, or a transformation gives
+                something else than nodes.
+        """
+        io = Threaded() if self.num_workers > 1 else Blocking()
+        return drive(self._run(io, _inputs(documents, nodes), show_progress, delete_missing))
+
+    async def arun(
+        self,
+        documents: Iterable[Any] | None = None,
+        *,
+        nodes: Iterable[Any] | None = None,
+        show_progress: bool = False,
+        delete_missing: bool = False,
+    ) -> IngestionResult:
+        """Return the nodes that documents give; see `run`."""
+        return await self._run(Asyncio(), _inputs(documents, nodes), show_progress, delete_missing)
+
+    async def _run(
+        self, io: IO, inputs: Mapping[str, Any], show_progress: bool, delete_missing: bool
+    ) -> IngestionResult:
+        await io.call(lambda: [state(node) for node in inputs.values()])  # what cannot be compared is found at once
+        outputs = {id_: [node] for id_, node in inputs.items()}
+        for transformation in self.transformations:
+            if isinstance(transformation, BaseEmbedding):
+                nodes = list(chain.from_iterable(outputs.values()))
+                await _Embedding(transformation, Ledger(self.cache)).run(io, nodes, show_progress)
+            else:
+                one = partial(self._transform, io, transformation, outputs)
+                await io.map(one, list(outputs), workers=min(self.num_workers, len(outputs)))
+        return await io.call(lambda: self._account(outputs, delete_missing))
+
+    async def _transform(self, io: IO, transform: Any, outputs: dict[str, list[Any]], id_: str) -> None:
+        """Replace a document's nodes by what the transformation makes of them, or made of them before."""
+        nodes, ledger = outputs[id_], Ledger(self.cache)
+        if not isinstance(fingerprint := getattr(transform, "fingerprint", None), str):
+            outputs[id_] = await _call(io, transform, nodes, id_)
+            return
+        given = await io.call(lambda: [[node.id_, state(node)] for node in nodes])
+        name = key("result", fingerprint, id_)
+        note = (await visit(self.cache, io, lambda: ledger.notes([name]))).get(name)
+        if note is not None and note["given"] == given:
+            outputs[id_] = thaw(note["nodes"])
+            return
+        outputs[id_] = await _call(io, transform, nodes, id_)
+        if (frozen := freeze(outputs[id_])) is not None:
+            await visit(self.cache, io, lambda: ledger.keep_notes({name: {"given": given, "nodes": frozen}}))
+
+    def _account(self, outputs: Mapping[str, list[Any]], delete_missing: bool) -> IngestionResult:
+        """Compare with the run before, and remember this one."""
+        ledger, result = Ledger(self.cache), IngestionResult(chain.from_iterable(outputs.values()))
+        everything = key("documents", self.name)
+        known: list[str] = ledger.notes([everything]).get(everything, [])
+        result.removed = [id_ for id_ in known if id_ not in outputs] if delete_missing else []
+        names = {id_: key("document", self.name, id_) for id_ in [*outputs, *result.removed]}
+        notes = ledger.notes(names.values())
+        before: dict[str, dict[str, str]] = {id_: notes[name] for id_, name in names.items() if name in notes}
+        now = {id_: {node.id_: state(node) for node in nodes} for id_, nodes in outputs.items()}
+        for id_, nodes in outputs.items():
+            old = before.get(id_)
+            (result.added if old is None else result.unchanged if old == now[id_] else result.changed).append(id_)
+            result.fresh += [node for node in nodes if (old or {}).get(node.id_) != now[id_][node.id_]]
+        there = {node.id_ for node in result}
+        result.stale = [id_ for old in before.values() for id_ in old if id_ not in there]
+        kept = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in set(result.removed)]
+        ledger.keep_notes({names[id_]: now[id_] for id_ in outputs} | {everything: kept})
+        ledger.forget(names[id_] for id_ in result.removed)
+        return result
+
+
+@dataclass(frozen=True)
+class _Embedding:
+    """A model as the step of a pipeline: vectors that are known are not made again, and new ones kept as they come."""
+
+    model: BaseEmbedding
+    ledger: Ledger
+
+    async def run(self, io: IO, nodes: Sequence[Any], show_progress: bool) -> None:
+        model = self.model
+        if model.embeddings_cache is not None or not nodes:
+            await io.call(
+                lambda: model(nodes, show_progress=show_progress),
+                lambda: model.acall(nodes, show_progress=show_progress),
+            )
+            return
+        names = await io.call(lambda: self._names(nodes))
+        known = await io.call(lambda: self.ledger.vectors(names, model.dimension))
+        counts = Counter(names)
+        with progress("text", len(nodes), show=show_progress) as bar:
+            bar.advance(sum(counts[name] for name in known))
+            while missing := _missing(names, nodes, known):
+                for window in _windows(missing, model._window_size()):
+                    known |= (fresh := await self._fresh(io, window))
+                    bar.advance(sum(counts[name] for name in fresh))
+                width = len(next(iter(fresh.values())))  # leftovers of another dimension are made again
+                known = {name: vector for name, vector in known.items() if len(vector) == width}
+        for name, node in zip(names, nodes, strict=True):
+            node.embedding = known[name].tolist()
+
+    def _names(self, nodes: Sequence[Any]) -> list[bytes]:
+        sees, fingerprint = isinstance(self.model, MultiModalEmbedding), self.model.fingerprint
+        names: list[bytes] = []
+        for node in nodes:
+            if sees and (image := image_of(node)) is not None:
+                names.append(key("image", fingerprint, image_digest(image)))
+            else:
+                names += _space.keys(fingerprint, "text", [node.get_content(metadata_mode=MetadataMode.EMBED)])
+        return names
+
+    async def _fresh(self, io: IO, window: Mapping[bytes, Any]) -> dict[bytes, NDArray[Any]]:
+        names, nodes, model = list(window), list(window.values()), self.model
+        try:
+            await io.call(lambda: model(nodes), lambda: model.acall(nodes))
+        except EmbedError as error:
+            done = {names[index]: np.asarray(vector) for index, vector in error.completed.items()}
+            await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(done))
+            for index in error.indices[:3]:
+                error.add_note(f"input {index} is the node `{nodes[index].id_}`")
+            raise
+        vectors = {name: np.array(node.embedding, dtype=np.float32) for name, node in window.items()}
+        await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(vectors))
+        return vectors
+
+
+def _missing(names: Sequence[bytes], nodes: Sequence[Any], known: Mapping[bytes, Any]) -> dict[bytes, Any]:
+    """Return the first node of each name that is not known."""
+    first: dict[bytes, Any] = {}
+    for name, node in zip(names, nodes, strict=True):
+        if name not in known:
+            first.setdefault(name, node)
+    return first
+
+
+def _windows(items: Mapping[bytes, Any], size: int) -> Iterable[dict[bytes, Any]]:
+    iterator = iter(items.items())
+    while window := dict(islice(iterator, size)):
+        yield window
+
+
+def _inputs(documents: Iterable[Any] | None, nodes: Iterable[Any] | None) -> dict[str, Any]:
+    inputs: dict[str, Any] = {}
+    for index, node in enumerate(chain(documents or (), nodes or ())):
+        if not (hasattr(node, "id_") and hasattr(node, "get_content")):
+            msg = f"input {index} is a `{type(node).__name__}`, no node; pass a list of nodes like `Document(text=…)`"
+            raise InvalidInputError(msg, indices=[index])
+        if node.id_ in inputs:
+            msg = f"input {index} has the id `{node.id_}` of another one; give each document an id of its own"
+            raise InvalidInputError(msg, indices=[index])
+        inputs[node.id_] = node
+    return inputs
+
+
+async def _call(io: IO, transform: Any, nodes: Sequence[Any], id_: str) -> list[Any]:
+    acall = getattr(transform, "acall", None)
+    result = await io.call(lambda: transform(nodes), acall and (lambda: acall(nodes)))
+    made = list(result) if isinstance(result, Iterable) else [result]
+    if wrong := [node for node in made if not hasattr(node, "id_")]:
+        name = getattr(transform, "__name__", type(transform).__name__)
+        msg = f"`{name}` made a `{type(wrong[0]).__name__}` of document `{id_}`; a transformation returns nodes"
+        raise InvalidInputError(msg)
+    return made
