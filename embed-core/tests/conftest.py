@@ -66,3 +66,28 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def pdf() -> Callable[..., bytes]:
+    """Return what makes a PDF with a line of text on each page."""
+
+    def make(*pages: str) -> bytes:
+        contents = [f"BT /F 9 Tf 9 50 Td ({text}) Tj ET" for text in pages]
+        kids = " ".join(f"{3 + number} 0 R" for number in range(len(pages)))
+        first = 3 + len(pages)
+        objects = [
+            "<</Type/Catalog/Pages 2 0 R>>",
+            f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}/MediaBox[0 0 99 99]/Resources<</Font<</F {first} 0 R>>>>>>",
+            *(f"<</Type/Page/Parent 2 0 R/Contents {first + 1 + number} 0 R>>" for number in range(len(pages))),
+            "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+            *(f"<</Length {len(text)}>> stream\n{text}\nendstream" for text in contents),
+        ]
+        body, places = "%PDF-1.4\n", ["0000000000 65535 f \n"]
+        for number, text in enumerate(objects, 1):
+            places.append(f"{len(body):010} 00000 n \n")
+            body += f"{number} 0 obj {text} endobj\n"
+        end = f"trailer <</Root 1 0 R/Size {len(places)}>>\nstartxref\n{len(body)}\n%%EOF\n"
+        return f"{body}xref\n0 {len(places)}\n{''.join(places)}{end}".encode()
+
+    return make

@@ -69,4 +69,8 @@ def _summary(changes: Changes, stats: Stats) -> str:
     counts = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
     done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing changed"
     where = short_path(str(Path(stats.folder)))
-    return f"{done}; `{where}` holds {stats.chunks} chunks of {stats.files} files"
+    return f"{done}; `{where}` holds {_number(stats.chunks, 'chunk')} of {_number(stats.files, 'file')}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

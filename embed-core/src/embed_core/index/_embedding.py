@@ -14,7 +14,7 @@ from embed_core.errors import InvalidInputError
 from embed_core.index._entry import Entry, Piece
 from embed_core.index._walk import Skipped
 
-Advance: TypeAlias = Callable[[float], object]
+Advance: TypeAlias = Callable[[int], object]
 """Told how many bytes of files are done."""
 
 _BATCHES_AT_ONCE = 4  # per worker, so that workers seldom wait for each other
@@ -31,7 +31,7 @@ def embed(
     for start in range(0, len(pieces), size):
         rows = range(start, min(start + size, len(pieces)))
         blocks.append(_block([piece.text for _, piece in pieces[rows.start : rows.stop]], start, model, refused))
-        advance(sum(pieces[row][0].file.size / len(pieces[row][0].pieces) for row in rows))
+        advance(sum(pieces[row][0].share for row in rows))
     vectors = np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
     told = [_told(*pieces[row], reason) for row, reason in refused.items()]
     left_out = {id(pieces[row][1]) for row in refused}

@@ -54,6 +54,11 @@ class Entry:
     unit: Unit
     pieces: tuple[Piece, ...]
 
+    @property
+    def share(self) -> int:
+        """How many bytes of the file count as done with each piece."""
+        return self.file.size // max(1, len(self.pieces))
+
 
 def entry(found: Found, known: File | None, splitter: TextSplitter) -> Entry | File | Skipped:
     """Read a file; return its known self, with its new time, where the content is the same."""

@@ -107,11 +107,11 @@ class Store:
         return int(self._table.count_rows("number = 0 AND note IS NULL"))
 
     def tidy(self) -> None:
-        """Merge the parts that many writes leave behind, and delete what earlier versions and killed runs left.
+        """Merge the parts that many commits leave behind, and delete what earlier versions and killed runs left.
 
-        This writes the whole table again, so a few parts are left as they are.
+        This may write the whole table again, so it waits for some commits.
         """
-        if self._table.stats()["fragment_stats"]["num_small_fragments"] > _FEW:
+        if len(self._table.list_versions()) > _FEW:
             self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
 
 

@@ -56,7 +56,7 @@ class Sync:
         self._check(roots)
         stale = self._look(roots)
         with _bar(sum(found.size for found in stale), show=show_progress) as advance:
-            for window in _windows(self._read(stale)):
+            for window in _windows(self._read(stale, advance)):
                 self._write(window, advance)
         if self.store is not None:
             self.store.tidy()
@@ -90,11 +90,12 @@ class Sync:
             self.store.remove(gone)
             self.changes.removed += len(gone)
 
-    def _read(self, stale: Iterable[Found]) -> Iterator[Entry | File]:
+    def _read(self, stale: Iterable[Found], advance: Advance) -> Iterator[Entry | File]:
         for found in stale:
             one = entry(found, self._known.get(found.source), self._splitter)
             if isinstance(one, Skipped):
                 self.changes.skipped.append(one)
+                advance(found.size)
             else:
                 yield one
 
@@ -110,6 +111,7 @@ class Sync:
             self.store.refresh(same)
 
     def _replace(self, entries: Sequence[Entry], advance: Advance) -> None:
+        advance(sum(one.file.size - one.share * len(one.pieces) for one in entries))
         entries, vectors, refused = embed(entries, self._model, advance)
         self.changes.skipped += refused
         for one in entries:

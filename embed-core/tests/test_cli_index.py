@@ -1,0 +1,158 @@
+"""`embed index` and `embed search`, as people and programs use them."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from embed_core import MockEmbedding
+from embed_core.cli import main
+from embed_core.cli._terminal import short_path
+from embed_core.errors import SpaceMismatchError
+from embed_core.index import Index
+
+LONG = " ".join(f"word{number}" for number in range(200))
+
+
+def run(*args, **options):
+    return CliRunner().invoke(main, [str(one) for one in args], **options)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(home, tmp_path, monkeypatch):
+    folder = tmp_path / "here"
+    (folder / "docs").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    Path("docs/a.txt").write_text("first words\n\nmore of it")
+    Path("docs/b.md").write_text(f"# Head\n\n{LONG}")
+    Path("docs/c.bin").write_bytes(bytes(range(256)))
+
+
+@pytest.fixture
+def indexed():
+    assert run("index", "docs", "--into", "idx", "-m", "mock:?embed_dim=4").exit_code == 0
+
+
+def test_an_index_is_made_brought_up_to_date_and_told_in_a_line(home):
+    made = run("index", "docs", "--into", "idx", "-m", "mock:?embed_dim=4")
+    assert made.stdout == "2 added; `idx` holds 4 chunks of 2 files\n"
+    assert made.stderr == "Skipped 1:\n  docs/c.bin is binary\n"
+    Path("docs/a.txt").write_text("other words")
+    Path("docs/b.md").unlink()
+    again = run("index", "docs", "--into", "idx")  # with the model that built it
+    assert again.stdout == "1 changed, 1 removed; `idx` holds 1 chunk of 1 file\n"
+    assert run("index", "docs", "--into", "idx").stdout.startswith("nothing changed; ")
+    assert (home / "cache" / "vectors.sqlite").exists()
+    assert not Path("idx/cache.sqlite").exists()
+
+
+def test_a_new_index_gets_the_default_model(monkeypatch):
+    monkeypatch.setenv("EMBED_MODEL", "mock:?embed_dim=6")
+    run("index", "docs", "--into", "idx")
+    assert Index("idx").stats().dimension == 6
+
+
+def test_a_folder_with_nothing_to_read_is_no_error():
+    result = run("index", "docs/c.bin", "--into", "idx", "-m", "mock")
+    assert (result.exit_code, result.stdout) == (0, "Nothing to index; `idx` holds no index\n")
+
+
+def test_many_skipped_files_are_listed_on_request():
+    for number in range(30):
+        Path(f"docs/{number}.bin").write_bytes(b"\0")
+    told = run("index", "docs", "--into", "idx", "-m", "mock").stderr.splitlines()
+    assert (told[0], len(told), told[-1]) == ("Skipped 31:", 22, "  and 11 more (`--verbose` lists all)")
+    assert len(run("index", "docs", "--into", "idx", "--verbose").stderr.splitlines()) == 32
+
+
+def test_a_bar_is_shown_on_request_and_on_standard_error():
+    result = run("index", "docs", "--into", "idx", "-m", "mock", "--progress")
+    assert "Indexing: 100%" in result.stderr
+    assert "Indexing" not in result.stdout
+    Path("docs/a.txt").write_text("other words")
+    assert "Indexing" not in run("index", "docs", "--into", "idx").stderr
+
+
+@pytest.mark.usefixtures("indexed")
+class TestSearch:
+    def test_a_table_fits_the_terminal(self):
+        output = run("search", "idx", LONG, "-k", "3").stdout
+        lines = output.splitlines()
+        assert any(line.endswith("  docs/b.md:3") for line in lines)
+        assert max(map(len, lines)) <= 80
+        assert any(line.endswith("…") for line in lines)
+        assert sum(not line.startswith(" ") for line in lines) == 3
+
+    def test_json_is_complete_and_stable(self):
+        hits = json.loads(run("search", "idx", "first words\n\nmore of it", "-k", "1", "-f", "json").stdout)
+        assert hits == [
+            {
+                "score": pytest.approx(1, abs=1e-6),
+                "source": os.path.realpath("docs/a.txt"),
+                "unit": "line",
+                "first": 1,
+                "last": 3,
+                "start": 0,
+                "end": 23,
+                "text": "first words\n\nmore of it",
+            }
+        ]
+
+    def test_pages_are_told_as_pages(self, pdf):
+        Path("docs/two.pdf").write_bytes(pdf("Some words", "Some more words"))
+        run("index", "docs", "--into", "idx")
+        assert "docs/two.pdf:page 1-2" in run("search", "idx", "words", "-k", "9").stdout
+
+    def test_what_could_steer_a_terminal_is_not_printed(self):
+        Path("docs/evil\x1b[2J.txt").write_text("red \x1b[31m words")
+        run("index", "docs", "--into", "idx")
+        output = run("search", "idx", "red", "-k", "9").stdout
+        assert "\x1b" not in output
+        assert "red \N{REPLACEMENT CHARACTER}[31m words" in output
+
+    def test_the_model_that_built_it_is_used_and_another_refused(self):
+        assert run("search", "idx", "words", "-m", "mock:?embed_dim=4").exit_code == 0
+        for command in (["search", "idx", "words"], ["index", "docs", "--into", "idx"]):
+            refused = run(*command, "-m", "mock:?embed_dim=5")
+            assert refused.exit_code == 1
+            (line,) = refused.stderr.splitlines()
+            assert line.startswith("Error: the index in `")
+            assert "`embed_dim` was 4 and is 5" in line
+        with pytest.raises(SpaceMismatchError):
+            Index("idx", MockEmbedding(embed_dim=5)).search("words")
+
+    def test_an_empty_index_is_told(self):
+        for path in Path("docs").iterdir():
+            path.unlink()
+        run("index", "docs", "--into", "idx")
+        result = run("search", "idx", "words", "-f", "json")
+        assert (result.exit_code, result.stdout) == (0, "[]\n")
+        assert result.stderr == "The index in `idx` is empty\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "status", "message"),
+        [
+            (["search", "docs", "words"], 1, "there is no index in"),
+            (["search", "nowhere", "words"], 1, "there is no index in"),
+            (["search", "idx", " "], 1, "the question is blank"),
+            (["search", "idx", "words", "-k", "0"], 2, "0 is not in the range"),
+            (["search", "idx"], 2, "Missing argument 'QUESTION'"),
+            (["index", "nothing", "--into", "idx"], 1, "there is no file or folder"),
+            (["index", "docs", "--into", "docs", "-m", "mock"], 1, "holds other things"),
+            (["index", "docs", "--into", "new", "-m", "mock", "--chunk-size", "0"], 1, "`chunk_size` is 0"),
+            (["index", "docs"], 2, "Missing option '--into'"),
+        ],
+    )
+    def test_a_mistake_is_told_in_one_line(self, arguments, status, message):
+        result = run(*arguments)
+        assert result.exit_code == status
+        assert message in result.stderr.splitlines()[-1]
+        assert "Traceback" not in result.output
+
+
+def test_a_path_is_short_where_it_lies_in_the_current_folder():
+    here = os.path.realpath(".")
+    assert short_path(f"{here}{os.sep}docs{os.sep}a.txt") == str(Path("docs", "a.txt"))
+    assert short_path(os.path.realpath("/elsewhere/a")) == os.path.realpath("/elsewhere/a")

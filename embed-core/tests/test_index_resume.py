@@ -1,0 +1,142 @@
+"""A run that is interrupted or killed keeps what it has paid for, and the next one goes on from there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from embed_core._plugins import EMBEDDINGS
+from embed_core.index import Index
+
+EMBED = Path(sys.executable).with_name("embed")
+BATCH = 8
+SLOW = """
+import json, os, time
+from typing import ClassVar
+from embed_core import MockEmbedding
+
+class SlowEmbedding(MockEmbedding):
+    provider: ClassVar[str | None] = "slow"
+
+    def _answer(self, kind, inputs, contents):
+        time.sleep(float(os.environ["SECONDS_A_CALL"]))
+        answer = super()._answer(kind, inputs, contents)
+        with open(os.environ["CALLS"], "a") as file:
+            file.write(json.dumps(list(inputs)) + "\\n")
+        return answer
+"""
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals are POSIX")
+
+
+class Runs:
+    """Runs of `embed index` over one corpus, and what they have asked the provider."""
+
+    def __init__(self, folder, environment):
+        self.docs, self.index, self._calls = folder / "docs", folder / "index", folder / "calls"
+        self._environment = {**environment, "CALLS": str(self._calls)}
+        self._calls.touch()
+        self.docs.mkdir()
+
+    def write(self, files, chunks):
+        for number in range(files):
+            paragraphs = (f"Words number {one} of file {number}, quite unlike any other." for one in range(chunks))
+            (self.docs / f"{number:03}.txt").write_text("\n\n".join(paragraphs))
+
+    def start(self, seconds=0.0):
+        command = [EMBED, "index", self.docs, "--into", self.index, "-m", f"slow:?embed_batch_size={BATCH}"]
+        return subprocess.Popen(
+            [*command, "--chunk-size", "70", "--chunk-overlap", "0"],
+            env={**self._environment, "SECONDS_A_CALL": str(seconds)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def stop(self, signal_, *, after, seconds=0.0):
+        """Start a run, send a signal when `after` more calls are answered, and return (exit status, errors)."""
+        calls = len(self.calls()) + after
+        with self.start(seconds) as run:
+            while len(self.calls()) < calls and run.poll() is None:
+                time.sleep(0.002)
+            run.send_signal(signal_)
+            _, errors = run.communicate(timeout=60)
+        return run.returncode, errors
+
+    def finish(self):
+        with self.start() as run:
+            output, errors = run.communicate(timeout=60)
+        assert run.returncode == 0, errors
+        return output
+
+    def calls(self):
+        return [json.loads(line) for line in self._calls.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def chunks(self):
+        hits = Index(self.index).search("anything", k=10**6)
+        return sorted((Path(hit.source).name, hit.first, hit.text) for hit in hits)
+
+    def expected(self):
+        return sorted(
+            (path.name, 2 * number + 1, text)
+            for path in self.docs.iterdir()
+            for number, text in enumerate(path.read_text().split("\n\n"))
+        )
+
+
+@pytest.fixture
+def runs(tmp_path, home, install, monkeypatch):
+    site = install(
+        "slow-embeddings", {EMBEDDINGS: {"slow": "slow_embeddings:SlowEmbedding"}}, {"slow_embeddings": SLOW}
+    )
+    monkeypatch.setenv("SECONDS_A_CALL", "0")
+    monkeypatch.setenv("CALLS", os.devnull)
+    return Runs(tmp_path, {**os.environ, "PYTHONPATH": str(site)})
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
+def test_no_finished_batch_is_asked_for_again(runs, signal_):
+    runs.write(files=5, chunks=32)
+    status, errors = runs.stop(signal_, after=8, seconds=0.02)
+    assert status == (130 if signal_ == signal.SIGINT else -signal.SIGKILL)
+    if signal_ == signal.SIGINT:
+        assert errors.splitlines()[-1] == "Interrupted; what is finished is kept. Run the same command again to go on"
+        assert "Traceback" not in errors
+    first = runs.calls()
+    assert 8 <= len(first) < 20
+    assert runs.finish().startswith("5 added; ")
+    second = runs.calls()[len(first) :]
+    finished = {text for call in first[:-1] for text in call}  # the last one may not have reached the cache
+    assert finished.isdisjoint(text for call in second for text in call)
+    assert sum(map(len, second)) <= 5 * 32 - len(finished)
+    assert runs.chunks() == runs.expected()
+
+
+def test_runs_killed_again_and_again_come_to_the_same_index(runs):
+    runs.write(files=60, chunks=60)  # four commits
+    for after in (1, 128, 140, 130):
+        assert runs.stop(signal.SIGKILL, after=after)[0] == -signal.SIGKILL
+    (runs.docs / "000.txt").unlink()
+    (runs.docs / "001.txt").write_text("Words that are new.")
+    runs.finish()
+    assert runs.chunks() == runs.expected()
+    asked = [text for call in runs.calls() for text in call]
+    assert len(asked) - len(set(asked)) <= 4 * BATCH  # the batch in flight of each killed run
+    assert runs.finish().startswith("nothing changed; ")
+
+
+def test_a_second_writer_is_told_who_is_the_first(runs):
+    runs.write(files=2, chunks=32)
+    with runs.start(seconds=0.1) as first:
+        while not runs.calls():
+            time.sleep(0.01)
+        with runs.start() as second:
+            _, errors = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert f"being written by another run (process {first.pid})" in errors
+        first.kill()
+    assert runs.finish().startswith("2 added; ")
