@@ -119,7 +119,7 @@ def setup(namespace: dict[str, Any]) -> None:
         patch.delenv(name)
     patch.setenv("EMBED_HOME", f"{folder}/.embed")
     patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    patch.setenv("COLUMNS", "100")
+    patch.setenv("COLUMNS", "80")
     patch.syspath_prepend(folder)
     page.callback(forget_modules, folder)
 

@@ -3,13 +3,16 @@
 import ast
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 from sybil.evaluators.skip import Skipper
 from sybil.example import SybilFailure
 
-SHOWN = {"text", "makefile"}
+ROOT = Path(__file__).parents[1]
+
+SHOWN = {"text", "markdown", "html"}
 """Languages of blocks that nobody could run; all others are examples."""
 
 DIRECTIVE = re.compile(r"\{(?!code|sourcecode|doctest)[\w-]+\}")
@@ -84,6 +87,25 @@ def test_every_skip_says_why(documents):
         if action != "end" and len((reason or "").strip("\"'")) < len("a reason")
     ]
     assert not silent
+
+
+def test_every_test_that_a_page_names_is_there(documents):
+    tests = {
+        node.name
+        for folder in ("docs", "embed-core/tests", "integrations")
+        for path in (ROOT / folder).rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    named = {
+        name
+        for document in documents
+        if document.path.endswith(".md")
+        for name in re.findall(
+            r"(?<!def )\btest_\w+\b(?![.(])", re.sub(r"```.*?```", "", document.text, flags=re.DOTALL)
+        )
+    }
+    assert named - tests == set()
 
 
 @pytest.mark.parametrize(
