@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from embed_core import RetryPolicy
 from embed_core.testing import FakeEmbeddingServer
-from embeddings_openai import OpenAIEmbedding
+from embeddings_openai import OpenAIEmbedding, _capabilities
 
 KEY = "sk-this-key-stays-at-home"
 
@@ -41,3 +41,9 @@ def model(server: FakeEmbeddingServer) -> Iterator[OpenAIEmbedding]:
     quick = RetryPolicy(max_retries=3, initial_seconds=0.01, max_seconds=0.02)
     with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, retry=quick) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_other_servers() -> None:
+    """Forget what was learned: the system gives a port again."""
+    _capabilities._KNOWN.clear()

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from embed_core.errors import EmbeddingIntegrityError, EmbedError, InputTooLongError
+from embed_core.errors import EmbedError, InvalidInputError
 
+from embeddings_openai._errors import refusal
 from embeddings_openai._models import TOKENS_PER_BYTE
 
 Format = Literal["base64", "float"] | None
 _FORMATS: tuple[Format, ...] = ("base64", "float", None)
+_TOO_LARGE = 413
 _MOST_INPUTS = re.compile(r"(?:max(?:imum)?|at most|up to|limit|exceed\w*|more than|less than)\D{0,40}?(\d+)")
 _REQUEST_LIMIT = re.compile(r"requested (\d+) tokens, max (\d+) tokens per request")
 _INPUT_LIMIT = re.compile(r"length (?:is|of) (\d+)|less than (\d+) tokens|max\D{0,30}?(\d+) tokens")
@@ -63,16 +65,16 @@ class Capabilities:
             error: the refusal.
             may_cut: whether vectors of full length are of use, because they can be shortened here.
         """
-        if isinstance(error, EmbeddingIntegrityError):  # a wrong answer, no refusal
+        if (answer := refusal(error)) is None:
             return False
-        message = str(error).lower()
+        message = answer.message.lower()
         if "encoding_format" in body and ("encoding_format" in message or "base64" in message):
             return self.without_format(body["encoding_format"])
         if may_cut and "dimensions" in body and "dimension" in message:
             self.without_dimensions |= {body["model"]}
             return True
-        if isinstance(error, InputTooLongError) or "batch" in message or "input" in message:
-            self._learn_limits(body["model"], body["input"], message)
+        if isinstance(error, InvalidInputError):
+            self._learn_limits(body["model"], body["input"], message, answer.status)
         return False
 
     def without_format(self, format_: Format) -> bool:
@@ -81,7 +83,7 @@ class Capabilities:
             self.formats = _FORMATS[_FORMATS.index(format_) + 1 :]
         return self.formats[0] != format_
 
-    def _learn_limits(self, model: str, texts: Sequence[str], message: str) -> None:
+    def _learn_limits(self, model: str, texts: Sequence[str], message: str, status: int) -> None:
         size = sum(len(text.encode()) for text in texts)
         if found := _REQUEST_LIMIT.search(message):
             requested, self.max_tokens = map(int, found.groups())
@@ -89,7 +91,7 @@ class Capabilities:
         elif "token" in message:
             if (limit := counts(message).limit) is not None:
                 self.input_tokens = {**self.input_tokens, model: limit}
-        elif "(413" in message:
+        elif status == _TOO_LARGE:
             self.max_bytes = min(self.max_bytes or size, size) // 2 if len(texts) > 1 else self.max_bytes
         elif (most := _number(_MOST_INPUTS, message)) is not None and 0 < most < len(texts):
             self.max_inputs = most

@@ -30,6 +30,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _ABOUT_INPUT = re.compile(r"\binputs?\b|empty string", re.IGNORECASE)
+_NAMED = re.compile(r"\binput\[(\d+)\]")
 _SHOWN = 300
 
 
@@ -110,10 +111,13 @@ class Refusal:
         named = f"; request id {request_id}" if request_id else ""
         message = f"`{where.model}` at {where.base_url}: {self._words(where)} ({self.status}: {said}{named})"
         kind = self.kind
-        if not issubclass(kind, ProviderError):
-            return kind(message)
-        asked = retry_after(self.headers, self.message)
-        return kind(message, status_code=self.status, retry_after=asked, request_id=request_id)
+        if issubclass(kind, ProviderError):
+            asked = retry_after(self.headers, self.message)
+            error: EmbedError = kind(message, status_code=self.status, retry_after=asked, request_id=request_id)
+        else:
+            error = kind(message, indices=[int(index) for index in _NAMED.findall(self.message)])
+        vars(error)["refusal"] = self
+        return error
 
     def _words(self, where: Endpoint) -> str:
         kind = self.kind
@@ -132,6 +136,11 @@ class Refusal:
             InputTooLongError: "more tokens than one input or request may have; see `long_text` and `embed_batch_size`",
             InvalidInputError: "an input was refused",
         }.get(kind, "the request was refused; check the arguments of the model")
+
+
+def refusal(error: EmbedError) -> Refusal | None:
+    """Return the provider's answer that the error stands for; None where it is about something else."""
+    return vars(error).get("refusal")
 
 
 @contextmanager

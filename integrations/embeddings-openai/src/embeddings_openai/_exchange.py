@@ -15,11 +15,14 @@ from embed_core.errors import EmbedError, InputTooLongError
 
 from embeddings_openai import _wire
 from embeddings_openai._capabilities import Capabilities, counts
-from embeddings_openai._errors import Endpoint
+from embeddings_openai._errors import Endpoint, refusal
 
 Body: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[bytes, Mapping[str, str]]
 Talk: TypeAlias = Generator[Body, Answer, ProviderResponse]
+
+BYTES_OF_ANY_TOKEN = 8
+"""Natural text stays below six bytes a token; what exceeds this is too long without asking."""
 
 _SHRINK = 0.7
 _SAFETY = 0.98
@@ -79,7 +82,7 @@ class Exchange:
 
     def about(self, texts: list[str]) -> Talk:
         """Ask for the vectors of some texts."""
-        truncated = 0
+        texts, cut = self._cut_what_is_surely_too_long(texts)
         while True:
             body = self._body(texts)
             try:
@@ -88,18 +91,38 @@ class Exchange:
             except EmbedError as error:
                 if self.capabilities.refused(body, error, may_cut=self.may_cut):
                     continue
-                if not isinstance(error, InputTooLongError) or len(texts) > 1 or self.long_text == "error":
-                    raise
-                shorter = _shorter(texts[0], str(error))
-                if shorter is None:
+                position = self._culprit(error, len(texts))
+                shorter = None if position is None else _shorter(texts[position], error)
+                if position is None or shorter is None:
                     raise
                 if self.long_text == "mean":
-                    return (yield from self._halves(texts[0]))
-                texts, truncated = [shorter], 1
+                    return (yield from self._halves(texts[position]))
+                texts = [*texts[:position], shorter, *texts[position + 1 :]]
+                cut.add(position)
                 continue
             if not len(response.vectors) and self.capabilities.without_format(body.get("encoding_format")):
                 continue
-            return ProviderResponse(self._fitted(response.vectors), response.indices, response.usage, truncated)
+            return ProviderResponse(self._fitted(response.vectors), response.indices, response.usage, len(cut))
+
+    def _cut_what_is_surely_too_long(self, texts: list[str]) -> tuple[list[str], set[int]]:
+        """Spare the server what it would only refuse; the rest it counts itself."""
+        limit = self.capabilities.input_tokens.get(self.where.model)
+        if limit is None or self.long_text != "truncate":
+            return texts, set()
+        room = limit * BYTES_OF_ANY_TOKEN
+        long = {position for position, text in enumerate(texts) if len(text.encode()) > room}
+        return [_start(text, room) if row in long else text for row, text in enumerate(texts)], long
+
+    def _culprit(self, error: EmbedError, count: int) -> int | None:
+        """Return the position of the one text that is known to be too long and may be cut or split here."""
+        if not isinstance(error, InputTooLongError) or self.long_text == "error":
+            return None
+        if count == 1:
+            return 0
+        if self.long_text == "mean":
+            error.indices = ()  # not lost yet: it can be split once it is alone
+            return None
+        return error.indices[0] if error.indices else None
 
     def _body(self, texts: list[str]) -> Body:
         body: Body = {"model": self.where.model, "input": texts}
@@ -119,7 +142,7 @@ class Exchange:
     def _halves(self, text: str) -> Talk:
         """Embed a text that turned out too long as the mean of its halves."""
         data = text.encode()
-        left = data[: len(data) // 2].decode(errors="ignore")
+        left = _start(text, len(data) // 2)
         first = yield from self.about([left])
         second = yield from self.about([text[len(left) :]])
         sizes = np.array([len(left.encode()), len(data) - len(left.encode())], dtype=np.float64)
@@ -137,10 +160,16 @@ def unit(vectors: Any) -> Vectors:
     return rows
 
 
-def _shorter(text: str, message: str) -> str | None:
+def _shorter(text: str, error: EmbedError) -> str | None:
     """Cut a refused text by what the server says of its length; None where that cannot be the trouble."""
-    data, (limit, requested) = text.encode(), counts(message)
+    answer, data = refusal(error), text.encode()
+    limit, requested = counts(answer.message) if answer is not None else (None, None)
     if limit is not None and len(data) <= limit:
         return None
     share = _SHRINK if limit is None or requested is None or requested <= limit else limit / requested * _SAFETY
-    return data[: int(len(data) * share)].decode(errors="ignore") or None
+    return _start(text, int(len(data) * share)) or None
+
+
+def _start(text: str, size: int) -> str:
+    """Return as many whole characters as `size` bytes of UTF-8 hold."""
+    return text.encode()[:size].decode(errors="ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -16,12 +17,13 @@ def seconds(duration: str) -> float | None:
     """Return the seconds of a duration such as "6m0s", "20ms" or "1.5"; None if it is none."""
     text = duration.strip().lower()
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         parts = _PART.findall(text)
         if not parts or _PART.sub("", text).strip():
             return None
         return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    return number if math.isfinite(number) else None
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
@@ -33,8 +35,10 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
         return waited
     if asked and (waited := _until(asked, headers.get("date", ""))) is not None:
         return waited
-    match = _ASKED.search(message.lower())
-    return seconds(match[1].replace(" seconds", "s").replace(" second", "s")) if match else None
+    if match := _ASKED.search(message.lower()):
+        return seconds(match[1].replace(" seconds", "s").replace(" second", "s"))
+    spent = [name for name in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{name}") == "0"]
+    return max((seconds(headers.get(f"x-ratelimit-reset-{name}", "")) or 0.0 for name in spent), default=None)
 
 
 def _until(date: str, now: str) -> float | None:

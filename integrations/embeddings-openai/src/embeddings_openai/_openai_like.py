@@ -16,11 +16,9 @@ from embeddings_openai import _models
 from embeddings_openai._capabilities import Capabilities, capabilities
 from embeddings_openai._client import Clients
 from embeddings_openai._errors import Endpoint, translated
-from embeddings_openai._exchange import Answer, Body, Exchange, Talk, aconverse, converse
+from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Answer, Body, Exchange, Talk, aconverse, converse
 from embeddings_openai._pace import PACES, Pace, Paced
 from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, price_of
-
-_BYTES_OF_ANY_TOKEN = 8  # natural text stays below six; what exceeds this is too long without asking
 
 
 class OpenAILike(BaseEmbedding):
@@ -141,7 +139,7 @@ class OpenAILike(BaseEmbedding):
         """
         if self.max_input_tokens is not None or self.long_text == "mean":
             return super()._windows(kind, text, limit if self.max_input_tokens is not None else limit // 2)
-        return super()._windows(kind, text, limit * _BYTES_OF_ANY_TOKEN // 4)
+        return super()._windows(kind, text, limit * BYTES_OF_ANY_TOKEN // 4)
 
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         size = sum(len(one.encode()) for one in inputs)

@@ -1,0 +1,353 @@
+"""Servers that are only nearly OpenAI's: found out by asking, remembered by address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from embed_core import RetryPolicy, Vectors, resolve_embed_model
+from embed_core.errors import (
+    ConfigurationError,
+    EmbeddingIntegrityError,
+    InputTooLongError,
+    InvalidInputError,
+    ProviderError,
+)
+from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
+from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, Received, faults
+from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding
+
+Embed = Callable[[OpenAICompatibleEmbedding, list[str]], Vectors]
+
+TEXTS = ["one", "two", "three", "four"]
+
+
+@pytest.fixture(params=["sync", "async"])
+def embed(request: pytest.FixtureRequest) -> Embed:
+    if request.param == "sync":
+        return OpenAICompatibleEmbedding.embed_texts
+    return lambda model, texts: asyncio.run(model.aembed_texts(texts))
+
+
+@pytest.fixture
+def server() -> Iterator[FakeEmbeddingServer]:
+    with FakeEmbeddingServer(dimension=16) as running:
+        yield running
+
+
+@pytest.fixture
+def model(server: FakeEmbeddingServer) -> Iterator[OpenAICompatibleEmbedding]:
+    quick = RetryPolicy(max_retries=2, initial_seconds=0.01, max_seconds=0.02)
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, retry=quick, num_workers=1) as made:
+        yield made
+
+
+class TestConformance(EmbeddingConformance):
+    @pytest.fixture
+    def model(self, server: FakeEmbeddingServer) -> OpenAICompatibleEmbedding:
+        return OpenAICompatibleEmbedding("e5", api_base=server.base_url)
+
+
+def test_a_spec_names_model_and_server() -> None:
+    model = resolve_embed_model("openai-compatible:BAAI/bge-m3?api_base=http://localhost:8000/v1")
+    assert isinstance(model, OpenAICompatibleEmbedding)
+    assert (model.model_name, model.api_base) == ("BAAI/bge-m3", "http://localhost:8000/v1")
+
+
+def test_no_key_is_needed_and_that_of_openai_is_not_sent_to_strangers(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai-only")
+    model.get_text_embedding("a")
+    assert "sk-for-openai-only" not in str(server.requests[0].headers)
+
+
+def test_a_server_without_an_address_is_a_clear_error() -> None:
+    with pytest.raises(ConfigurationError, match="set `OPENAI_COMPATIBLE_BASE_URL` or pass `api_base=`"):
+        OpenAICompatibleEmbedding("e5").get_text_embedding("a")
+
+
+def test_the_address_is_no_part_of_the_space(server: FakeEmbeddingServer) -> None:
+    here = OpenAICompatibleEmbedding("e5", api_base=server.base_url)
+    assert here.fingerprint == OpenAICompatibleEmbedding("e5", api_base="http://elsewhere/v1").fingerprint
+    assert here.fingerprint != OpenAICompatibleEmbedding("e5", query_instruction="query: ").fingerprint
+
+
+# Formats
+
+
+def formats(server: FakeEmbeddingServer) -> list[str | None]:
+    return [request.body.get("encoding_format") for request in server.requests]
+
+
+@pytest.mark.parametrize("behaviour", ["refuse", "empty"])
+def test_base64_refused_means_floats_from_then_on(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed, behaviour: str
+) -> None:
+    server.base64 = behaviour  # type: ignore[assignment]  # one of its literals
+    for _ in range(2):
+        assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert formats(server) == ["base64", "float", "float"]
+
+
+def test_what_one_model_found_out_another_knows(model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer) -> None:
+    server.base64 = "refuse"
+    model.get_text_embedding("a")
+    with OpenAICompatibleEmbedding("other", api_base=server.base_url) as other:
+        other.get_text_embedding("a")
+    assert formats(server) == ["base64", "float", "float"]
+
+
+def test_floats_sent_in_spite_of_base64_are_taken(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.base64 = "ignore"
+    assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert formats(server) == ["base64"]
+
+
+def test_a_gateway_that_refuses_the_parameter_itself_is_asked_without(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    unsupported = faults.error(500, "UnsupportedParamsError: ollama does not support parameters: encoding_format")
+    server.inject_when(lambda request: "encoding_format" in request.body, unsupported)
+    for _ in range(2):
+        assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert formats(server) == ["base64", "float", None, None]
+
+
+def test_a_server_that_never_sends_vectors_is_an_error(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject_when(lambda request: True, faults.payload({"data": []}))
+    with pytest.raises(EmbeddingIntegrityError, match="answered 0 vectors for 4 inputs"):
+        embed(model, TEXTS)
+    assert formats(server) == ["base64", "float", None]
+
+
+def test_many_refusals_at_once_go_down_one_step(server: FakeEmbeddingServer) -> None:
+    server.base64, server.latency = "refuse", 0.05
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, embed_batch_size=1) as model:
+        assert np.array_equal(model.embed_texts(TEXTS), server.vectors(TEXTS))
+    assert set(formats(server)) == {"base64", "float"}
+
+
+# Dimensions
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_dimensions_come_from_the_server_or_are_cut_here(
+    server: FakeEmbeddingServer, embed: Embed, supported: bool
+) -> None:
+    server.dimensions = supported
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, dimensions=4) as model:
+        for _ in range(2):
+            vectors = embed(model, TEXTS)
+    assert np.allclose(vectors, server.vectors(TEXTS, 4), atol=1e-6)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    asked = ["dimensions" in request.body for request in server.requests]
+    assert asked == ([True, True] if supported else [True, False, False])
+
+
+def test_dimensions_that_the_server_ignores_are_cut_here(server: FakeEmbeddingServer) -> None:
+    full = [{"index": 0, "embedding": server.vector("a").tolist()}]
+    server.inject(faults.payload({"data": full}))
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, dimensions=4) as model:
+        assert np.allclose(model.embed_texts(["a"]), server.vectors(["a"], 4), atol=1e-6)
+
+
+def test_openai_itself_knows_which_models_it_can_shorten(server: FakeEmbeddingServer) -> None:
+    server.dimensions = False
+    model = OpenAIEmbedding("text-embedding-ada-002", dimensions=4, api_key="k", api_base=server.base_url)
+    with model, pytest.raises(ProviderError, match="does not support specifying dimensions"):
+        model.get_text_embedding("a")
+    assert len(server.requests) == 1
+
+
+def test_vectors_are_made_unit_vectors_on_request(server: FakeEmbeddingServer) -> None:
+    server.inject(faults.payload({"data": [{"index": 0, "embedding": [3.0, 4.0]}]}))
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, normalize=True) as model:
+        assert np.allclose(model.embed_texts(["a"]), [[0.6, 0.8]])
+
+
+def test_an_answer_without_positions_or_usage_is_in_input_order(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+) -> None:
+    data = [{"embedding": server.vector(text).tolist()} for text in TEXTS]
+    server.inject(faults.payload({"data": data}))
+    assert np.array_equal(model.embed_texts(TEXTS), server.vectors(TEXTS))
+    assert model.usage.tokens == 0
+
+
+def test_instructions_go_before_queries_and_texts(server: FakeEmbeddingServer) -> None:
+    with OpenAICompatibleEmbedding(
+        "e5", api_base=server.base_url, query_instruction="query: ", text_instruction="passage: "
+    ) as model:
+        assert model.get_query_embedding("a") == server.vector("query: a").tolist()
+        assert model.get_text_embedding("a") == server.vector("passage: a").tolist()
+
+
+# Limits
+
+
+def too_many(most: int) -> faults.Fault:
+    body = f'{{"error":"batch size 4 > maximum allowed batch size {most}","error_type":"Validation"}}'
+    return faults.Fault(status=422, body=body.encode())
+
+
+def test_a_limit_on_inputs_is_learned_and_kept(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject_when(lambda request: len(request.inputs) > 2, too_many(2))
+    texts = [*TEXTS, "five"]
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    assert [len(request.inputs) for request in server.requests] == [5, 2, 2, 1]
+    embed(model, texts)
+    assert [len(request.inputs) for request in server.requests[4:]] == [2, 2, 1]
+
+
+def test_a_limit_that_nobody_names_is_found_by_halving(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject_when(lambda request: len(request.inputs) > 2, faults.error(400, "'$.input' is invalid"))
+    assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert [len(request.inputs) for request in server.requests] == [4, 2, 2]
+
+
+def test_a_limit_on_bytes_is_learned_and_kept(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.limits.bytes = 1000
+    texts = [f"{number} " + "x" * 198 for number in range(8)]
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    assert [len(request.inputs) for request in server.requests] == [8, 4, 4]
+    embed(model, texts)
+    assert [len(request.inputs) for request in server.requests[3:]] == [4, 4]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_limit_on_tokens_is_learned_and_kept(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed, cached: bool
+) -> None:
+    model.embeddings_cache = MemoryKVStore() if cached else None
+    server.limits.tokens, server.tokens_of = 100, lambda text: len(text) // 2
+    texts = [f"{number} " + "x" * 38 for number in range(10)]
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    assert [len(request.inputs) for request in server.requests] == [10, 5, 5]
+    others = [text + "!" for text in texts[:6]]
+    embed(model, others)
+    assert all(len(request.inputs) < 6 for request in server.requests[3:])
+    assert sum(len(request.inputs) for request in server.requests[3:]) == 6
+
+
+# Long texts
+
+
+def words(count: int) -> str:
+    return " ".join(f"w{number:04}" for number in range(count))
+
+
+@pytest.fixture
+def short_model(server: FakeEmbeddingServer) -> Iterator[OpenAICompatibleEmbedding]:
+    """A model of 100 tokens, each five bytes, which only the server knows."""
+    server.limits.input_tokens, server.tokens_of = 100, lambda text: -(-len(text.encode()) // 5)
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, num_workers=1) as made:
+        yield made
+
+
+def test_a_text_too_long_is_cut_to_what_the_server_counts(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    events: list[EmbeddingEvent] = []
+    short_model.callback_manager = CallbackManager()
+    short_model.callback_manager.add_handler(events.append)
+    texts = ["short", words(150), "another"]
+    vectors = embed(short_model, texts)
+    kept = server.requests[-2].inputs[0]
+    assert words(150).startswith(kept)
+    assert 90 <= server.tokens_of(kept) <= 100
+    assert np.array_equal(vectors, server.vectors(["short", kept, "another"]))
+    assert sum(event.truncated for event in events if isinstance(event, EmbeddingEndEvent)) == 1
+
+
+def test_a_text_that_fits_by_the_servers_count_is_not_cut(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    embed(short_model, [words(150)])  # now the limit is known
+    just_right = "w" * 500
+    assert np.array_equal(embed(short_model, [just_right]), server.vectors([just_right]))
+
+
+def test_a_text_far_too_long_is_cut_before_it_is_sent(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+) -> None:
+    short_model.embed_texts([words(150)])
+    del server.requests[:]
+    short_model.embed_texts([words(100_000)])
+    assert max(len(request.inputs[0]) for request in server.requests) <= 800
+
+
+def test_a_text_too_long_is_an_error_by_index_where_that_is_the_policy(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    short_model.long_text = "error"
+    with pytest.raises(InputTooLongError) as caught:
+        embed(short_model, ["short", words(150), "another"])
+    assert caught.value.indices == (1,)
+    assert set(caught.value.completed) == {0, 2}
+
+
+def test_a_text_too_long_is_the_mean_of_its_parts_where_that_is_the_policy(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    short_model.long_text = "mean"
+    vectors = embed(short_model, ["short", words(150)])
+    halves = [words(150)[:449], words(150)[449:]]
+    assert [request.inputs for request in server.requests[-2:]] == [[half] for half in halves]
+    expected = np.average(server.vectors(halves).astype(np.float64), axis=0, weights=[449, 450])
+    assert np.allclose(vectors[1], expected, atol=1e-6)
+
+
+def test_a_culprit_that_the_server_names_is_cut_in_its_batch(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    named = faults.error(400, "Invalid 'input[2]': maximum input length is 100 tokens.")
+    server.inject_when(lambda request: any(len(text) > 500 for text in request.inputs), named)
+    texts = ["a", "b", words(150), "d"]
+    vectors = embed(model, texts)
+    assert all(len(request.inputs) == 4 for request in server.requests)
+    assert np.array_equal(vectors, server.vectors(server.requests[-1].inputs))
+    assert texts[2].startswith(server.requests[-1].inputs[2])
+
+
+def test_a_culprit_that_the_server_names_is_left_out_under_the_error_policy(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    model.long_text = "error"
+
+    def has_a_long_one(request: Received) -> bool:
+        return any(len(text) > 500 for text in request.inputs)
+
+    server.inject_when(has_a_long_one, faults.error(400, "Invalid 'input[2]': maximum input length is 100 tokens."))
+    with pytest.raises(InvalidInputError) as caught:
+        embed(model, ["a", "b", words(150), "d"])
+    assert caught.value.indices == (2,)
+    assert [len(request.inputs) for request in server.requests] == [4, 3]
+
+
+def test_a_limit_of_the_users_own_cuts_by_estimate(server: FakeEmbeddingServer) -> None:
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, max_input_tokens=5) as model:
+        model.embed_texts(["seven words that make more than enough"])
+    assert server.requests[0].inputs == ["seven words that "]
+
+
+def test_a_server_that_finds_everything_too_long_ends_in_an_error(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.inject_when(lambda request: True, faults.error(400, "input exceeds the context length"))
+    with pytest.raises(InputTooLongError):
+        model.embed_texts([words(10_000)])
+    assert len(server.requests) < 40
