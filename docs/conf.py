@@ -4,6 +4,7 @@ import re
 from importlib import import_module, metadata
 
 from docutils import nodes
+from pydantic import BaseModel
 from sphinx.util.docutils import SphinxDirective
 
 project = "embed-core"
@@ -22,15 +23,30 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "exclude-members": "model_config, model_post_init"}
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {
+    name: name
+    for name in ("Vectors", "Embedding", "Kind", "OnError", "LongText", "Answer", "Answers", "NodeT", "Handler")
+}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"embed-core {release}"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_copy_source = False
+
+
+DOCUMENTED = (
+    "embed_core.bridges.langchain",
+    "embed_core.index",
+    "embed_core.instrumentation.otel",
+    "embed_core.testing",
+    "embeddings_huggingface",
+    "embeddings_openai",
+)
 
 
 class Commands(SphinxDirective):
@@ -64,8 +80,22 @@ def fences_to_blocks(_app, _what, _name, _object, _options, lines):
     lines[:] = text.split("\n")
 
 
+def fields_as_arguments(_app, what, _name, cls, _options, signature, returns):
+    """Show the fields of a model with their defaults; their types are in the text."""
+    if what == "class" and issubclass(cls, BaseModel) and signature:
+        fields = (
+            name
+            if field.is_required()
+            else f"{name}={field.get_default(call_default_factory=True, validated_data={})!r}"
+            for name, field in cls.model_fields.items()
+        )
+        return f"(*, {', '.join(fields)})", None
+    return signature, returns
+
+
 def setup(app):
-    for module in ("embed_core", "embed_core.testing"):
+    for module in DOCUMENTED:  # autodoc itself imports with `TYPE_CHECKING` set, which pydantic models cannot bear
         import_module(module)
+    app.connect("autodoc-process-signature", fields_as_arguments)
     app.connect("autodoc-process-docstring", fences_to_blocks, priority=100)
     app.add_directive("commands", Commands)
