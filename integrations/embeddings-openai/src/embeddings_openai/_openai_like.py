@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, BaseEmbedding, Kind, ProviderResponse, RetryPolicy
-from embed_core.errors import AuthenticationError, ConfigurationError
+from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
 from pydantic import Field, PrivateAttr, SecretStr
 
 from embeddings_openai import _models
@@ -74,14 +76,20 @@ class OpenAILike(BaseEmbedding):
 
         Tokens are a quarter of the UTF-8 bytes, which is near the truth for English and too few for many other scripts.
         """
-        texts = list(texts)
-        distinct = list(dict.fromkeys(texts))
+        texts = _list_of(texts)
+        sent = texts
         if self.embeddings_cache is not None:
-            keys = self._keys()("text", distinct)
+            sent = list(dict.fromkeys(texts))
+            keys = self._keys()("text", sent)
             known = self.embeddings_cache.get_many(keys)
-            distinct = [text for text, key in zip(distinct, keys, strict=True) if key not in known]
-        tokens = self._count_tokens(distinct)
-        return Estimate(len(texts), len(texts) - len(distinct), tokens, price_of(tokens, self._price()))
+            sent = [text for text, key in zip(sent, keys, strict=True) if key not in known]
+        most = self._input_limit("text") if self.long_text == "truncate" else None
+        tokens = sum(min(self._count_tokens([text]), most or sys.maxsize) for text in sent)
+        return Estimate(len(texts), len(texts) - len(sent), tokens, price_of(tokens, self._price()))
+
+    async def aestimate(self, texts: Iterable[str]) -> Estimate:
+        """Say what embedding these texts would take; see `estimate`."""
+        return await asyncio.to_thread(self.estimate, texts)
 
     # Hooks
 
@@ -261,3 +269,10 @@ class OpenAILike(BaseEmbedding):
     async def _aclose(self) -> None:
         if self._clients is not None:
             await self._clients.aclose()
+
+
+def _list_of(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, str):
+        msg = "got one `str` where several texts belong; wrap it in a list"
+        raise InvalidInputError(msg)
+    return list(texts)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from embed_core import resolve_embed_model
+from embed_core.errors import AuthenticationError, ConfigurationError, ProviderError
+from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
+from embeddings_openai import AzureOpenAIEmbedding
+
+KEY = "azure-key-that-stays-at-home"
+
+
+@pytest.fixture
+def server() -> Iterator[FakeEmbeddingServer]:
+    with FakeEmbeddingServer(dimension=1536, api_key=KEY) as running:
+        yield running
+
+
+class TestConformance(EmbeddingConformance):
+    @pytest.fixture
+    def model(self, server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> AzureOpenAIEmbedding:
+        monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+        return AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, azure_deployment="mine", api_key=KEY)
+
+
+def test_requests_go_to_the_deployment(server: FakeEmbeddingServer) -> None:
+    with AzureOpenAIEmbedding(
+        "text-embedding-3-small",
+        azure_endpoint=server.azure_endpoint + "/",
+        azure_deployment="mine",
+        api_version="2024-06-01",
+        api_key=KEY,
+    ) as model:
+        assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
+        assert np.array_equal(asyncio.run(model.aembed_texts(["a"])), server.vectors(["a"]))
+    for request in server.requests:
+        assert request.path == "/openai/deployments/mine/embeddings?api-version=2024-06-01"
+        assert request.headers["api-key"] == KEY
+
+
+def test_everything_can_come_from_the_environment(server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.azure_endpoint)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_API_VERSION", "2025-01-01")
+    with resolve_embed_model("azure:text-embedding-3-small") as model:
+        assert model.get_text_embedding("a") == server.vector("a").tolist()
+    assert server.requests[0].path == "/openai/deployments/text-embedding-3-small/embeddings?api-version=2025-01-01"
+
+
+@pytest.mark.parametrize("source", ["argument", "environment", "provider"])
+def test_a_token_serves_instead_of_a_key(
+    server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    given: dict[str, object] = {}
+    if source == "argument":
+        given["azure_ad_token"] = KEY
+    elif source == "provider":
+        given["azure_ad_token_provider"] = lambda: KEY
+    else:
+        monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", KEY)
+    with AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, **given) as model:
+        assert model.get_text_embedding("a") == server.vector("a").tolist()
+        assert KEY not in repr(model)
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_missing_address_or_key_is_said_in_words() -> None:
+    with pytest.raises(ConfigurationError, match="set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"):
+        AzureOpenAIEmbedding(api_key=KEY).get_text_embedding("a")
+    with pytest.raises(AuthenticationError, match="set `AZURE_OPENAI_API_KEY`"):
+        AzureOpenAIEmbedding(azure_endpoint="http://127.0.0.1:1").get_text_embedding("a")
+
+
+def test_azures_own_words_for_a_rate_limit_are_understood(server: FakeEmbeddingServer) -> None:
+    message = "Requests have exceeded call rate limit. Please retry after 0 seconds."
+    server.inject(faults.error(429, message, code="429"), faults.error(429, message, code="RateLimitReached"))
+    with AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, api_key=KEY) as model:
+        assert model.get_text_embedding("a") == server.vector("a").tolist()
+    assert len(server.requests) == 3
+
+
+def test_a_missing_deployment_is_said_in_words(server: FakeEmbeddingServer) -> None:
+    server.inject(faults.error(404, "The API deployment for this resource does not exist.", code="DeploymentNotFound"))
+    model = AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, azure_deployment="gone", api_key=KEY)
+    with model, pytest.raises(ProviderError, match=r"`gone` at .*: the model is unknown there"):
+        model.get_text_embedding("a")
+
+
+def test_two_deployments_are_two_spaces() -> None:
+    one, other = (AzureOpenAIEmbedding(azure_endpoint="http://a", azure_deployment=name) for name in ("a", "b"))
+    assert one.fingerprint != other.fingerprint
+    elsewhere = AzureOpenAIEmbedding(azure_endpoint="http://b", azure_deployment="a", api_version="2030-01-01")
+    assert one.fingerprint == elsewhere.fingerprint

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
+from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import FakeEmbeddingServer, faults
+from embeddings_openai import KNOWN, PRICES_AS_OF, Estimate, OpenAIEmbedding, Usage
+
+
+def test_usage_adds_up_over_calls_and_colours(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    assert model.usage == Usage(requests=0, tokens=0, price=0.0)
+    model.embed_batch_size = 1
+    model.embed_texts(["four", "eight888"])
+    asyncio.run(model.aembed_texts(["four"]))
+    model.get_query_embedding("four")
+    assert model.usage == Usage(requests=4, tokens=5, price=pytest.approx(5 * 0.02e-6))
+
+
+def test_failures_and_cache_hits_are_not_used(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.embeddings_cache = MemoryKVStore()
+    server.inject(faults.rate_limited("0"))
+    model.embed_texts(["four"])
+    model.embed_texts(["four"])
+    assert model.usage.requests == 1
+
+
+def test_an_unknown_model_has_no_price_unless_it_is_given() -> None:
+    assert OpenAIEmbedding("other").usage.price is None
+    assert OpenAIEmbedding("other", price_per_million_tokens=1.0).usage.price == 0.0
+
+
+def test_the_price_table_says_of_when_it_is() -> None:
+    assert len(PRICES_AS_OF) == len("2026-05")
+    assert {name: known.price for name, known in KNOWN.items()}["text-embedding-3-large"] == 0.13
+
+
+def test_an_estimate_sends_nothing_and_counts_the_cache(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.embeddings_cache = MemoryKVStore()
+    model.embed_texts(["known"])
+    del server.requests[:]
+    found = model.estimate(iter(["known", "twelve bytes", "twelve bytes", "four"]))
+    assert found == Estimate(inputs=4, cached=2, tokens=4, price=pytest.approx(4 * 0.02e-6))
+    assert server.requests == []
+
+
+def test_an_estimate_of_a_text_that_will_be_cut_is_of_what_remains(model: OpenAIEmbedding) -> None:
+    assert asyncio.run(model.aestimate(["x" * 1_000_000])).tokens == 8192
+
+
+def test_an_estimate_of_a_bare_text_is_refused(model: OpenAIEmbedding) -> None:
+    with pytest.raises(InvalidInputError, match="wrap it in a list"):
+        model.estimate("a text")
+
+
+def test_an_estimate_without_cache_counts_doubles(model: OpenAIEmbedding) -> None:
+    assert model.estimate(["four", "four"]).tokens == 2
+    assert model.estimate([]) == Estimate(0, 0, 0, 0.0)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_max_cost_stops_before_it_is_exceeded(server: FakeEmbeddingServer, colour: str) -> None:
+    model = OpenAIEmbedding(
+        api_key=server.api_key,
+        api_base=server.base_url,
+        price_per_million_tokens=1_000_000.0,  # a dollar a token
+        max_cost=5.0,
+        embed_batch_size=1,
+        num_workers=2,
+        embeddings_cache=MemoryKVStore(),
+    )
+    texts = [f"{number:08}" for number in range(10)]  # two tokens each
+    with model, pytest.raises(QuotaExceededError, match=r"`max_cost`, 5\.0") as caught:
+        model.embed_texts(texts) if colour == "sync" else asyncio.run(model.aembed_texts(texts))
+    assert model.usage.price == 4.0
+    assert len(server.requests) == len(caught.value.completed) == len(model.embeddings_cache or ()) == 2
+
+
+def test_max_cost_without_a_price_is_an_error_before_anything_is_sent(server: FakeEmbeddingServer) -> None:
+    model = OpenAIEmbedding("other", api_key=server.api_key, api_base=server.base_url, max_cost=1.0)
+    with model, pytest.raises(ConfigurationError, match="`max_cost` needs `price_per_million_tokens`"):
+        model.get_text_embedding("a")
+    assert server.requests == []

@@ -1,0 +1,163 @@
+"""Failures in words: what happened, what to do, the provider's request id, and never the key."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from embed_core.errors import (
+    AuthenticationError,
+    EmbedError,
+    InputTooLongError,
+    InvalidInputError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    QuotaExceededError,
+    RateLimitError,
+)
+from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing.faults import Fault
+from embeddings_openai import OpenAIEmbedding
+from embeddings_openai._errors import Endpoint, Refusal
+
+KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
+HERE = Endpoint("m", "http://here/v1", KEY)
+
+
+def failure(model: OpenAIEmbedding) -> EmbedError:
+    with pytest.raises(EmbedError) as caught:
+        model.get_text_embedding("a")
+    return caught.value
+
+
+SAID: dict[str, tuple[Fault, type[EmbedError], str]] = {
+    "wrong key": (
+        faults.error(401, f"Incorrect API key provided: {KEY}.", code="invalid_api_key"),
+        AuthenticationError,
+        "the key was refused; set `OPENAI_API_KEY`",
+    ),
+    "no quota": (faults.quota_exceeded(), QuotaExceededError, "add credit or raise its limit"),
+    "unknown model": (
+        faults.error(404, "The model `x` does not exist", code="model_not_found"),
+        ProviderError,
+        "the model is unknown there",
+    ),
+    "wrong path": (faults.html_page(404), ProviderError, "check `api_base`, which usually ends in `/v1`"),
+    "forbidden": (faults.error(403, "not here"), AuthenticationError, "check its permissions"),
+    "down": (faults.server_error(503), ProviderUnavailableError, "try again later"),
+    "busy": (faults.rate_limited("0"), RateLimitError, "lower `num_workers` or set a `rate_limiter`"),
+    "no JSON": (faults.html_page(), ProviderUnavailableError, "answered text/html, not whole JSON"),
+}
+
+
+@pytest.mark.parametrize(("fault", "kind", "words"), SAID.values(), ids=SAID)
+def test_each_failure_is_one_line_that_says_what_to_do(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, fault: Fault, kind: type[EmbedError], words: str
+) -> None:
+    server.inject_when(lambda request: True, fault)
+    error = failure(model)
+    assert type(error) is kind
+    assert words in str(error)
+    assert "`text-embedding-3-small` at http://127.0.0.1" in str(error)
+    assert "\n" not in str(error)
+    assert KEY not in str(error)
+    assert KEY not in str(error.__cause__)
+
+
+def test_the_providers_request_id_is_said_and_kept(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    server.inject(faults.quota_exceeded())
+    error = failure(model)
+    assert "request id req_1" in str(error)
+    assert isinstance(error, ProviderError)
+    assert (error.request_id, error.status_code) == ("req_1", 429)
+
+
+def test_the_providers_own_exception_is_the_cause(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    import openai
+
+    server.inject(faults.quota_exceeded())
+    assert isinstance(failure(model).__cause__, openai.RateLimitError)
+
+
+def unreachable(address: str, **settings: object) -> EmbedError:
+    with OpenAIEmbedding(api_key=KEY, api_base=address, max_retries=0, **settings) as model:
+        return failure(model)
+
+
+def test_nobody_listening() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = unreachable(f"http://127.0.0.1:{port}/v1")
+    assert isinstance(error, ProviderUnavailableError)
+    assert "nobody listens there; check `api_base`" in str(error)
+
+
+def test_an_unknown_host() -> None:
+    error = unreachable("http://nowhere.invalid/v1")
+    assert "the host name is unknown; check `api_base`" in str(error)
+
+
+def test_no_tls_where_tls_was_expected(server: FakeEmbeddingServer) -> None:
+    error = unreachable(server.base_url.replace("http:", "https:"))
+    assert "no trusted TLS connection" in str(error)
+
+
+def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch, server: FakeEmbeddingServer) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", server.azure_endpoint)  # it answers CONNECT with 501
+    error = unreachable("https://api.example.invalid/v1")
+    assert "the proxy refused the connection; check `HTTPS_PROXY`" in str(error)
+
+
+def test_no_address_at_all() -> None:
+    error = unreachable("api.openai.com/v1")
+    assert "no usable address; check `api_base`" in str(error)
+
+
+def test_a_provider_that_does_not_answer(server: FakeEmbeddingServer) -> None:
+    server.inject(faults.hang())
+    error = unreachable(server.base_url, timeout=0.1)
+    assert isinstance(error, ProviderTimeoutError)
+    assert "raise `timeout`" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"error": {"message": "'$.input' is invalid"}}, InvalidInputError),
+        (400, {"error": {"message": "Requested 9 tokens, max 5 tokens per request"}}, InputTooLongError),
+        (400, {"error": {"message": "unknown parameter: colour"}}, ProviderError),
+        (
+            413,
+            {"error": "`inputs` must have less than 512 tokens. Given: 600", "error_type": "Validation"},
+            InputTooLongError,
+        ),
+        (413, "Payload Too Large", InputTooLongError),
+        (
+            422,
+            {"error": "batch size 33 > maximum allowed batch size 32", "error_type": "Validation"},
+            InputTooLongError,
+        ),
+        (422, {"detail": [{"loc": ["body", "input"], "msg": "field required"}]}, InvalidInputError),
+        (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
+        (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
+        (400, {"object": "error", "message": "maximum context length is 512 tokens", "code": 400}, InputTooLongError),
+        (200, {"error": {"message": "slow down", "code": 429}}, RateLimitError),
+        (200, {"error": {"message": "oops", "code": "500"}}, ProviderUnavailableError),
+        (200, {"error": {"message": "oops"}}, ProviderUnavailableError),
+        (503, {"error": {"message": "busy", "code": "too_many_requests"}}, RateLimitError),
+        (402, {"error": {"message": "no credits"}}, QuotaExceededError),
+        (500, b"", ProviderUnavailableError),
+        (500, None, ProviderUnavailableError),
+    ],
+)
+def test_the_forms_of_many_servers_are_understood(status: int, body: object, kind: type[EmbedError]) -> None:
+    assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
+
+
+def test_a_long_answer_is_shortened() -> None:
+    assert len(str(Refusal.read(500, {}, "x" * 10_000).as_error(HERE))) < 500
+
+
+def test_an_endpoint_shows_no_key() -> None:
+    assert KEY not in repr(HERE)
