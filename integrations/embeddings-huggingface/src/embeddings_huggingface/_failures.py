@@ -62,10 +62,10 @@ def _hub_failed(error: Exception, name: str) -> EmbedError | None:
 
 def _files_failed(error: Exception, name: str) -> EmbedError:
     text = _one_line(error)
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in str(error):
         msg = (
-            f"`{name}` brings Python code of its own, which would run on this machine; read it on "
-            f"https://huggingface.co/{name}, and set `trust_remote_code=True` if you trust it"
+            f"`{name}` brings Python code of its own, which would run on this machine; read it, "
+            "and set `trust_remote_code=True` if you trust it"
         )
         return ConfigurationError(msg)
     if type(error).__name__ == "SafetensorError" or isinstance(error, EOFError):
