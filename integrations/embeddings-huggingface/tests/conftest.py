@@ -101,6 +101,54 @@ def tiny(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers folder: a CLIP with random weights for texts of 16 tokens and images of 16 by 16 pixels."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "clip"
+    folder.mkdir()
+    entries = [*ascii_lowercase, *(f"{letter}</w>" for letter in ascii_lowercase), "<|startoftext|>", "<|endoftext|>"]
+    write(folder / "vocab.json", {entry: number for number, entry in enumerate(entries)})
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", "model_max_length": 16})
+    end = len(entries) - 1
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"vocab_size": len(entries), "bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    torch.manual_seed(0)
+    config = CLIPConfig(
+        text_config={**shape, **ids, "max_position_embeddings": 16},
+        vision_config={**shape, "image_size": 16, "patch_size": 8},
+        projection_dim=12,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    CLIPProcessor(images, CLIPTokenizerFast.from_pretrained(folder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_sentence(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder around `tiny_clip`, laid out as `clip-ViT-B-32` is on the hub."""
+    folder = tmp_path_factory.mktemp("tiny") / "clip-sentence"
+    shutil.copytree(tiny_clip, folder / "0_CLIPModel")
+    kind = "sentence_transformers.models.CLIPModel"
+    write(folder / "modules.json", [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": kind}])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Any]:
+    """Images of several sizes, modes and makes."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    colours = [Image.fromarray(random.integers(0, 255, (*size, 3), np.uint8)) for size in ((16, 16), (40, 20), (9, 50))]
+    return [*colours, colours[0].convert("L"), colours[1].convert("RGBA"), colours[2].convert("P")]
+
+
 def write(path: Path, content: Any) -> None:
     """Write JSON, and the folder for it."""
     path.parent.mkdir(parents=True, exist_ok=True)

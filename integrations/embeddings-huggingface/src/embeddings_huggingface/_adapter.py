@@ -78,9 +78,9 @@ def adapt(model: Any) -> BaseEmbedding:
     Raises:
         ConfigurationError: it is something else of sentence-transformers, which gives no dense vectors.
     """
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SparseEncoder
 
-    if not isinstance(model, SentenceTransformer):
+    if not isinstance(model, SentenceTransformer) or isinstance(model, SparseEncoder):  # in version 5 it is both
         msg = f"a `{type(model).__name__}` gives no dense vectors; expected a `SentenceTransformer`"
         raise ConfigurationError(msg)
     return SentenceTransformerEmbedding(sentence_transformer=model)

@@ -132,6 +132,7 @@ def _drop_normalize(model: Any) -> None:
 
 def _tokenizer(model: Any) -> Any:
     tokenizer = getattr(model[0], "tokenizer", None)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # where images are taken too, it may be a processor
     return tokenizer if callable(tokenizer) or hasattr(tokenizer, "encode_batch") else None
 
 
