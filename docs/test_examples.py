@@ -1,6 +1,7 @@
 """No example escapes: a block is run, or it is data, or it says why it is skipped."""
 
 import ast
+import importlib
 import inspect
 import re
 from pathlib import Path
@@ -106,6 +107,29 @@ def test_every_test_that_a_page_names_is_there(documents):
         )
     }
     assert named - tests == set()
+
+
+def test_every_public_name_is_in_the_reference():
+    import embed_core
+
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs" / "reference").glob("*.md"))
+    modules = set(re.findall(r"automodule:: ([\w.]+)", pages))
+    named = set(re.findall(r":: ([A-Za-z]\w*)$", pages, re.MULTILINE))
+    named |= {name for module in modules for name in vars(importlib.import_module(module))}
+    assert set(embed_core.__all__) <= named
+    core = {"errors", "index", "instrumentation", "instrumentation.otel", "kvstore", "pipeline", "schema", "testing"}
+    assert {f"embed_core.{name}" for name in core} <= modules
+    assert {path.parent.name for path in ROOT.glob("integrations/*/src/*/__init__.py")} <= modules
+
+
+def test_the_figure_shows_the_list_as_it_is():
+    from embed_core import MockEmbedding, RateLimiter
+    from embed_core.kvstore import MemoryKVStore
+
+    model = MockEmbedding(embeddings_cache=MemoryKVStore(), rate_limiter=RateLimiter(requests_per_minute=1))
+    names = [type(one).__name__ for one in model._ready().middleware]
+    figure = (ROOT / "docs" / "_static" / "way.svg").read_text("utf-8")
+    assert [name for name in re.findall(r'class="name"[^>]*>(\w+)<', figure) if name in names] == names
 
 
 @pytest.mark.parametrize(
