@@ -51,3 +51,14 @@ $(VENV)-bench/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES)
 	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VENV)-bench/bin/python -m pip install --quiet $(TORCH) $(addprefix -e ,$(PACKAGES)) --group bench
 	@touch $@
+
+# Holds papers and the topics they were filed under; only its data is used, so not what it depends on.
+JUDGEMENTS := cherche==2.2.1
+DATA := .quality
+
+quality: install $(DATA)/.installed ## Search public collections with our vectors and sentence-transformers' own: equal figures; EMBED_IR_DATA=FOLDER for more
+	$(BIN)/python -m benchmarks.quality $(DATA)/cherche/data/semanlink
+
+$(DATA)/.installed:
+	$(PYTHON) -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
+	@touch $@
