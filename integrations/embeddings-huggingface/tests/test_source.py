@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from embed_core import resolve_embed_model
 from embed_core.errors import ConfigurationError, ProviderError
-from embeddings_huggingface import HuggingFaceEmbedding, _source
+from embeddings_huggingface import HuggingFaceEmbedding
 from embeddings_huggingface._digest import digest, stamp
 from embeddings_huggingface._source import find, looks_like_a_path
 
@@ -239,14 +239,11 @@ def test_options_of_a_spec_become_what_they_should_be(tmp_path: Path) -> None:
     assert (model.normalize, model.truncate_dim, model.dtype, model.pooling) == (True, 64, "bfloat16", "cls")
 
 
-def test_a_short_name_is_understood_as_its_release_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_source, "_said", set())
-    with caplog.at_level(logging.WARNING):
-        models = [resolve_embed_model("local:BAAI/bge-small") for _ in range(3)]
-    assert {model.model_name for model in models} == {"BAAI/bge-small-en-v1.5"}
-    assert caplog.messages == ["`BAAI/bge-small` is understood as `BAAI/bge-small-en-v1.5`"]
+def test_a_short_name_is_understood_as_its_release_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):  # no other test uses this name
+        models = [resolve_embed_model("local:BAAI/bge-large") for _ in range(3)]
+    assert {model.model_name for model in models} == {"BAAI/bge-large-en-v1.5"}
+    assert caplog.messages == ["`BAAI/bge-large` is understood as `BAAI/bge-large-en-v1.5`"]
 
 
 def test_a_folder_wins_over_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

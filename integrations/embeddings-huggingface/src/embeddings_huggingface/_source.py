@@ -156,7 +156,7 @@ def _repository(name: str, revision: str | None, cache: str | None, markers: Seq
     for repository in repositories:
         try:
             return _in_repository(repository, revision, cache, markers)
-        except Exception as error:
+        except Exception as error:  # raised below, in our words
             failures.append(error)
     raise loading_failed(failures[0], name) from failures[0]
 
