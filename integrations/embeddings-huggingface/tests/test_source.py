@@ -240,10 +240,11 @@ def test_options_of_a_spec_become_what_they_should_be(tmp_path: Path) -> None:
 
 
 def test_a_short_name_is_understood_as_its_release_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):  # no other test uses this name
+    with caplog.at_level(logging.WARNING):
         models = [resolve_embed_model("local:BAAI/bge-large") for _ in range(3)]
     assert {model.model_name for model in models} == {"BAAI/bge-large-en-v1.5"}
     assert caplog.messages == ["`BAAI/bge-large` is understood as `BAAI/bge-large-en-v1.5`"]
+    assert resolve_embed_model("local:BAAI/bge-small").model_name == "BAAI/bge-small-en-v1.5"
 
 
 def test_a_folder_wins_over_a_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

