@@ -21,6 +21,7 @@ import numpy as np
 from embed_core._mock import hashed_unit_vector
 from embed_core._types import Vectors
 from embed_core.testing import faults
+from embed_core.testing._batches import Batches
 from embed_core.testing.faults import Fault
 
 
@@ -73,6 +74,7 @@ class FakeEmbeddingServer:
             or "empty" (no vectors come).
         dimensions: whether the `dimensions` parameter is supported.
         headers: sent with every answer.
+        batches: files and batch jobs, with how those end.
         tokens_of: counts the tokens of a text, for usage and limits.
     """
 
@@ -84,6 +86,7 @@ class FakeEmbeddingServer:
     dimensions: bool = True
     limits: Limits = field(default_factory=Limits)
     headers: dict[str, str] = field(default_factory=dict)
+    batches: Batches = field(default_factory=Batches)
     tokens_of: Callable[[str], int] = lambda text: -(-len(text.encode()) // 4)
     requests: list[Received] = field(default_factory=list)
     port: int = 0
@@ -163,6 +166,9 @@ class FakeEmbeddingServer:
 
     def _answer(self, received: Received, edit: Callable[[faults.Items], faults.Items] | None) -> Fault:
         """Return the regular answer, or the refusal that the server's own limits ask for."""
+        stored = self.batches.answer(received.method, received.path, received.headers, received.body, self._line)
+        if stored is not None:
+            return stored
         refusal = self._refusal(received)
         if refusal is not None:
             return refusal
@@ -179,6 +185,10 @@ class FakeEmbeddingServer:
         tokens = sum(map(self.tokens_of, texts))
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return faults.payload({"object": "list", "data": data, "model": received.body.get("model"), "usage": usage})
+
+    def _line(self, path: str, body: Any) -> Fault:
+        """Answer one line of a batch, whose key was checked with the job."""
+        return self._answer(Received("POST", path, {"api-key": self.api_key or ""}, body, 0.0), None)
 
     def _refusal(self, received: Received) -> Fault | None:
         key = received.headers.get("api-key") or received.headers.get("authorization", "").removeprefix("Bearer ")
@@ -244,6 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     server: _HTTPServer
+
+    def do_GET(self) -> None:
+        self.do_POST()
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))

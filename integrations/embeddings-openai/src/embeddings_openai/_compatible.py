@@ -47,15 +47,11 @@ class OpenAICompatibleEmbedding(OpenAILike):
 
     def _about(self, kind: Kind, texts: list[str]) -> Talk:
         instruction = self.query_instruction if kind == "query" else self.text_instruction
-        return Exchange(
-            self._endpoint(),
-            self._capabilities(),
-            self.dimensions,
-            may_cut=True,
-            long_text=self.long_text,
-            normalizes=self.normalize,
-            unify=self.normalize,
-        ).about([instruction + text for text in texts])
+        return super()._about(kind, [instruction + text for text in texts])
+
+    def _exchange(self) -> Exchange:
+        where, known = self._endpoint(), self._capabilities()
+        return Exchange(where, known, self.dimensions, True, self.long_text, self.normalize, unify=self.normalize)
 
     def _base_url(self) -> str:
         given = self.api_base or os.environ.get("OPENAI_COMPATIBLE_BASE_URL")

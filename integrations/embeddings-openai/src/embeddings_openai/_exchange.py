@@ -84,7 +84,7 @@ class Exchange:
         """Ask for the vectors of some texts."""
         texts, cut = self._cut_what_is_surely_too_long(texts)
         while True:
-            body = self._body(texts)
+            body = self.body(texts)
             try:
                 content, headers = yield body
                 response = _wire.decode(content, headers, self.where)
@@ -124,7 +124,8 @@ class Exchange:
             return None
         return error.indices[0] if error.indices else None
 
-    def _body(self, texts: list[str]) -> Body:
+    def body(self, texts: list[str]) -> Body:
+        """Return the body of a request, as far as is known what the server takes."""
         body: Body = {"model": self.where.model, "input": texts}
         if (format_ := self.capabilities.formats[0]) is not None:
             body["encoding_format"] = format_

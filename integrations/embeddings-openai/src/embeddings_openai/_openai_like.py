@@ -69,7 +69,7 @@ class OpenAILike(BaseEmbedding):
     @property
     def usage(self) -> Usage:
         """What this model has used since it was made, by the provider's own count."""
-        return Usage(self._meter.requests, self._meter.tokens, price_of(self._meter.tokens, self._price()))
+        return Usage(self._meter.requests, self._meter.tokens, price_of(self._meter.charged, self._price()))
 
     def estimate(self, texts: Iterable[str]) -> Estimate:
         """Say what embedding these texts would take, without sending anything.
@@ -112,11 +112,11 @@ class OpenAILike(BaseEmbedding):
         return self._metered(await aconverse(self._about("text", texts), self._apost))
 
     def _middleware(self, dimension: Any) -> list[Any]:
-        patience = self.retry.total_seconds
+        budgeted = self._budgeted()
         return [
             *super()._middleware(dimension),
-            *([Budgeted(self._meter, *self._budget(), self._count_tokens)] if self.max_cost is not None else []),
-            Paced(self._current_pace, self._count_tokens, patience),
+            *([budgeted] if budgeted is not None else []),
+            Paced(self._current_pace, self._count_tokens, self.retry.total_seconds),
         ]
 
     def _plan(self, kind: Kind, inputs: Sequence[str]) -> Iterable[Sequence[int]]:
@@ -157,8 +157,11 @@ class OpenAILike(BaseEmbedding):
 
     def _about(self, kind: Kind, texts: list[str]) -> Talk:
         """Return the talk with the server about one batch."""
+        return self._exchange().about(texts)
+
+    def _exchange(self) -> Exchange:
         where, known = self._endpoint(), self._capabilities()
-        return Exchange(where, known, self.dimensions, False, self.long_text, self._normalizes()).about(texts)
+        return Exchange(where, known, self.dimensions, False, self.long_text, self._normalizes())
 
     def _post(self, body: Body) -> Answer:
         with translated(self._endpoint()):
@@ -194,12 +197,13 @@ class OpenAILike(BaseEmbedding):
         known = _models.KNOWN.get(self.model_name)
         return self.price_per_million_tokens or (known.price if known is not None else None)
 
-    def _budget(self) -> tuple[float, float]:
-        price = self._price()
-        if self.max_cost is None or price is None:
+    def _budgeted(self) -> Budgeted | None:
+        if self.max_cost is None:
+            return None
+        if (price := self._price()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
-        return self.max_cost, price
+        return Budgeted(self._meter, self.max_cost, price, self._count_tokens)
 
     # Where it goes
 

@@ -51,17 +51,19 @@ class Meter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.requests = self.tokens = self.reserved = 0
+        self.charged = 0.0
 
-    def add(self, tokens: int) -> None:
-        """Count one answer."""
+    def add(self, tokens: int, *, share: float = 1.0) -> None:
+        """Count one answer, charged at a share of the full price."""
         with self._lock:
             self.requests += 1
             self.tokens += tokens
+            self.charged += tokens * share
 
     def reserve(self, tokens: int, most: float) -> bool:
-        """Set tokens aside for a request if at most `most` are used then; tell whether they are."""
+        """Set tokens aside for a request if at most `most` are charged then; tell whether they are."""
         with self._lock:
-            if self.tokens + self.reserved + tokens > most:
+            if self.charged + self.reserved + tokens > most:
                 return False
             self.reserved += tokens
             return True
@@ -72,7 +74,7 @@ class Meter:
             self.reserved -= tokens
 
 
-def price_of(tokens: int, per_million: float | None) -> float | None:
+def price_of(tokens: float, per_million: float | None) -> float | None:
     """Return US dollars."""
     return None if per_million is None else tokens * per_million / _MILLION
 
@@ -88,13 +90,21 @@ class Budgeted:
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
         tokens = self.count_tokens(request.inputs)
-        if not self.meter.reserve(tokens, self.max_cost / self.per_million * _MILLION):
-            spent = price_of(self.meter.tokens, self.per_million)
-            raise QuotaExceededError(
-                f"{spent:.4f} US dollars are spent, and this request of about {tokens} tokens would exceed `max_cost`, "
-                f"{self.max_cost}; what is finished is kept, so raise `max_cost` and go on"
-            )
+        self.reserve(tokens)
         try:
             return await onward(request)
         finally:
             self.meter.release(tokens)
+
+    def reserve(self, tokens: int) -> None:
+        """Set the price of some tokens aside.
+
+        Raises:
+            QuotaExceededError: the total would exceed the budget.
+        """
+        if not self.meter.reserve(tokens, self.max_cost / self.per_million * _MILLION):
+            spent = price_of(self.meter.charged, self.per_million)
+            raise QuotaExceededError(
+                f"{spent:.4f} US dollars are spent, and about {tokens} tokens more would exceed `max_cost`, "
+                f"{self.max_cost}; what is finished is kept, so raise `max_cost` and go on"
+            )

@@ -28,6 +28,11 @@ def decode(body: bytes, headers: Mapping[str, str], where: Endpoint) -> Provider
         payload = json.loads(body)
     except ValueError as error:
         raise _no_json(body, headers, where) from error
+    return read(payload, headers, where)
+
+
+def read(payload: Any, headers: Mapping[str, str], where: Endpoint) -> ProviderResponse:
+    """Return what a parsed answer holds; see `decode`."""
     if isinstance(payload, Mapping) and not payload.get("data") and (payload.get("error") or "message" in payload):
         raise Refusal.read(200, headers, payload).as_error(where)
     try:

@@ -1,0 +1,300 @@
+"""The Batch API: jobs that outlive the process, placed by text, kept in the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embed_core import Vectors
+from embed_core.errors import (
+    ConfigurationError,
+    EmbeddingIntegrityError,
+    InvalidInputError,
+    ProviderError,
+    QuotaExceededError,
+)
+from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
+from embed_core.testing import FakeEmbeddingServer, Received, faults
+from embeddings_openai import OpenAIEmbedding
+
+TEXTS = [f"text {number}" for number in range(10)]
+KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
+
+Embed = Callable[..., Vectors]
+
+
+@pytest.fixture(params=["sync", "async"])
+def embed(request: pytest.FixtureRequest) -> Embed:
+    if request.param == "sync":
+        return OpenAIEmbedding.embed_batch_job
+    return lambda model, texts, **options: asyncio.run(model.aembed_batch_job(texts, **options))
+
+
+def online(server: FakeEmbeddingServer) -> list[list[str]]:
+    return [request.inputs for request in server.requests if request.path == "/v1/embeddings"]
+
+
+def submitted(server: FakeEmbeddingServer) -> list[list[str]]:
+    """Return the texts of each job."""
+    files = [server.batches.files[job["input_file_id"]] for job in server.batches.jobs.values()]
+    return [[text for line in file.splitlines() for text in json.loads(line)["body"]["input"]] for file in files]
+
+
+class SmallJobs(OpenAIEmbedding):
+    inputs_per_job = 4
+    bytes_per_job = 500
+
+
+@pytest.fixture
+def small_jobs(server: FakeEmbeddingServer) -> Iterator[OpenAIEmbedding]:
+    with SmallJobs(api_key=KEY, api_base=server.base_url) as made:
+        yield made
+
+
+@pytest.fixture
+def cached(model: OpenAIEmbedding) -> OpenAIEmbedding:
+    """A model with a cache, at a server that takes four inputs a request."""
+    model.embeddings_cache = MemoryKVStore()
+    model._capabilities().max_inputs = 4
+    return model
+
+
+def test_a_job_gives_what_online_requests_give(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.batches.polls = 2
+    ids: list[str] = []
+    texts = [*TEXTS, *TEXTS[:2]]
+    vectors = embed(model, texts, on_submit=ids.append, poll_seconds=0.001)
+    assert np.array_equal(vectors, server.vectors(texts))
+    assert ids == ["batch_1"]
+    assert submitted(server) == [TEXTS]
+    assert online(server) == []
+    (job,) = server.batches.jobs.values()
+    assert (job["endpoint"], job["completion_window"]) == ("/v1/embeddings", "24h")
+
+
+def test_requests_of_a_job_are_as_large_as_the_provider_takes(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    texts = [str(number) for number in range(3000)]
+    assert np.array_equal(model.embed_batch_job(texts, poll_seconds=0), server.vectors(texts))
+    (file,) = [server.batches.files[job["input_file_id"]] for job in server.batches.jobs.values()]
+    lines = [json.loads(line) for line in file.splitlines()]
+    assert [len(line["body"]["input"]) for line in lines] == [2048, 952]
+    assert len({line["custom_id"] for line in lines}) == 2
+
+
+def test_what_the_cache_holds_is_not_sent_and_what_a_job_gives_is_kept(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    model.embeddings_cache = MemoryKVStore()
+    model.embed_texts(TEXTS[:4])
+    embed(model, TEXTS, poll_seconds=0)
+    assert submitted(server) == [TEXTS[4:]]
+    sent = len(server.requests)
+    assert np.array_equal(model.embed_texts(TEXTS), server.vectors(TEXTS))
+    assert len(server.requests) == sent
+
+
+def test_large_input_becomes_several_jobs(
+    small_jobs: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    ids: list[str] = []
+    assert np.array_equal(embed(small_jobs, TEXTS, on_submit=ids.append, poll_seconds=0), server.vectors(TEXTS))
+    assert ids == ["batch_1", "batch_2", "batch_3"]
+    assert [len(texts) for texts in submitted(server)] == [4, 4, 2]
+
+
+def test_files_stay_below_the_providers_size(small_jobs: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    small_jobs.embed_batch_job([f"{number}" + "x" * 100 for number in range(5)], poll_seconds=0)
+    assert [len(texts) for texts in submitted(server)] == [2, 2, 1]
+    small_jobs.embed_batch_job(["y" * 1000, "z" * 1000], poll_seconds=0)
+    assert [len(texts) for texts in submitted(server)[3:]] == [1, 1]
+
+
+# Going on
+
+
+def test_a_job_is_resumed_by_its_id(model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    ids: list[str] = []
+    embed(model, TEXTS, on_submit=ids.append, poll_seconds=0)
+    others = ["more", *reversed(TEXTS[2:]), "and more"]
+    assert np.array_equal(embed(model, others, job_ids=ids, poll_seconds=0), server.vectors(others))
+    assert submitted(server) == [TEXTS, ["more", "and more"]]
+
+
+def test_a_job_of_other_texts_is_left_alone(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    ids: list[str] = []
+    model.embed_batch_job(["other"], on_submit=ids.append, poll_seconds=0)
+    assert np.array_equal(model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0), server.vectors(TEXTS))
+
+
+@pytest.mark.parametrize("change", [{"dimensions": 8}, {"model_name": "text-embedding-ada-002"}])
+def test_a_job_of_another_model_is_refused(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, change: dict[str, object]
+) -> None:
+    ids: list[str] = []
+    model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
+    for name, value in change.items():
+        setattr(model, name, value)
+    with pytest.raises(ConfigurationError, match="the job `batch_1` is of"):
+        model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
+
+
+def test_a_killed_process_goes_on_where_it_was(server: FakeEmbeddingServer, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from embeddings_openai import OpenAIEmbedding
+model = OpenAIEmbedding(api_key={KEY!r}, api_base={server.base_url!r})
+model.embed_batch_job({TEXTS!r}, on_submit=lambda job: print(job, flush=True), poll_seconds=0.01)
+"""
+    server.batches.polls = 1_000_000
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        job_id = process.stdout.readline().strip()
+        process.send_signal(signal.SIGKILL)
+    server.batches.jobs[job_id]["polls"] = 2
+    store = SQLiteKVStore(tmp_path / "cache.db")
+    with closing(store), OpenAIEmbedding(api_key=KEY, api_base=server.base_url, embeddings_cache=store) as model:
+        vectors = model.embed_batch_job(TEXTS, job_ids=[job_id], poll_seconds=0.001)
+        assert np.array_equal(vectors, server.vectors(TEXTS))
+        assert len(store) == len(TEXTS)
+    assert len(server.batches.jobs) == 1
+
+
+class First:
+    """Tells the first few requests of a kind from all others."""
+
+    def __init__(self, method: str, path: str, most: int) -> None:
+        self.method, self.path, self.left = method, path, most
+
+    def __call__(self, request: Received) -> bool:
+        if request.method != self.method or self.path not in request.path or not self.left:
+            return False
+        self.left -= 1
+        return True
+
+
+def test_a_failing_poll_is_only_a_failing_poll(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.batches.polls = 3
+    server.inject_when(First("GET", "/batches/", 2), faults.server_error(503))
+    assert np.array_equal(embed(model, TEXTS, poll_seconds=0), server.vectors(TEXTS))
+
+
+def test_a_job_whose_creation_was_not_confirmed_is_not_created_twice(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.inject_when(First("POST", "/batches", 1), faults.cut())
+    assert np.array_equal(model.embed_batch_job(TEXTS, poll_seconds=0), server.vectors(TEXTS))
+    assert len(server.batches.jobs) == 1
+
+
+# What goes wrong
+
+
+def test_a_failed_job_says_why(model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    server.batches.outcome = "failed"
+    with pytest.raises(ProviderError, match=r"ended as `failed` \(invalid_json_line: This line"):
+        embed(model, TEXTS, poll_seconds=0)
+
+
+@pytest.mark.parametrize("outcome", ["expired", "cancelled"])
+def test_what_an_expired_job_did_is_kept_and_the_rest_is_sent_again(
+    cached: OpenAIEmbedding,
+    server: FakeEmbeddingServer,
+    embed: Embed,
+    outcome: str,
+) -> None:
+    server.batches.outcome, server.batches.keeps = outcome, 2
+    with pytest.raises(ProviderError, match="send the rest again") as caught:
+        embed(cached, TEXTS, poll_seconds=0)
+    assert set(caught.value.completed) == set(range(8))
+    assert len(cached.embeddings_cache or ()) == 8
+    assert online(server) == []
+    server.batches.outcome = "completed"
+    assert np.array_equal(embed(cached, TEXTS, poll_seconds=0), server.vectors(TEXTS))
+    assert submitted(server)[1:] == [TEXTS[8:]]
+
+
+def test_an_input_that_a_job_refuses_is_found_online(
+    cached: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    cached.long_text = "error"
+    texts = [*TEXTS[:5], "x" * 8_200 * 5, *TEXTS[6:]]
+    with pytest.raises(InvalidInputError) as caught:
+        embed(cached, texts, poll_seconds=0)
+    assert caught.value.indices == (5,)
+    assert set(caught.value.completed) == set(range(10)) - {5}
+
+
+def test_requests_the_provider_could_not_do_are_not_paid_at_full_price(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.models = ["another"]
+    with pytest.raises(ProviderError, match="the model is unknown"):
+        embed(model, TEXTS, poll_seconds=0)
+    assert online(server) == []
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_job_that_finds_no_room_in_the_queue_is_sent_again(
+    small_jobs: OpenAIEmbedding, server: FakeEmbeddingServer, attempts: int
+) -> None:
+    server.batches.error = ("token_limit_exceeded", "Enqueued token limit reached")
+    server.batches.outcome = "failed"
+    ids: list[str] = []
+
+    def count(job_id: str) -> None:
+        ids.append(job_id)
+        if len(ids) == 3 + attempts:
+            server.batches.outcome = "completed"
+
+    assert np.array_equal(small_jobs.embed_batch_job(TEXTS, on_submit=count, poll_seconds=0.001), server.vectors(TEXTS))
+
+
+def test_an_answer_that_does_not_fit_is_an_error(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    ids: list[str] = []
+    model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
+    job = server.batches.jobs[ids[0]]
+    answer = json.loads(server.batches.files[job["output_file_id"]])
+    answer["response"]["body"]["data"].pop()
+    server.batches.files[job["output_file_id"]] = json.dumps(answer).encode()
+    with pytest.raises(EmbeddingIntegrityError, match="answered a request of 10 inputs with the positions"):
+        model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
+
+
+# Money and progress
+
+
+def test_usage_counts_half_the_price(model: OpenAIEmbedding) -> None:
+    model.embed_batch_job(["four"] * 1 + ["eight888"], poll_seconds=0)
+    assert model.usage.tokens == 3
+    assert model.usage.price == pytest.approx(1.5 * 0.02e-6)
+
+
+def test_max_cost_sends_no_job_that_would_exceed_it(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 10.0
+    with pytest.raises(QuotaExceededError, match="max_cost"):
+        model.embed_batch_job(["x" * 100], poll_seconds=0)
+    assert server.batches.jobs == {}
+    assert len(model.embed_batch_job(["x" * 60], poll_seconds=0)) == 1
+    assert model._meter.reserved == 0
+
+
+def test_a_bar_counts_every_input_once(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.batches.polls = 1
+    model.embed_batch_job(TEXTS, poll_seconds=0, show_progress=True)
+    assert "10/10" in capsys.readouterr().err
