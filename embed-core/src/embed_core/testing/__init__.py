@@ -2,8 +2,9 @@
 
 from embed_core.testing import faults
 from embed_core.testing._conformance import EmbeddingConformance, MultiModalConformance
+from embed_core.testing._http import Received
 from embed_core.testing._scripted import Script, ScriptedEmbedding, Turn, honest
-from embed_core.testing._server import FakeEmbeddingServer, Limits, Received
+from embed_core.testing._server import FakeEmbeddingServer, Limits
 
 __all__ = [
     "EmbeddingConformance",

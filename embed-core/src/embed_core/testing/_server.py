@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import socket
-import struct
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -22,31 +17,8 @@ from embed_core._mock import hashed_unit_vector
 from embed_core._types import Vectors
 from embed_core.testing import faults
 from embed_core.testing._batches import Batches
+from embed_core.testing._http import HTTPServer, Received
 from embed_core.testing.faults import Fault
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One request the server got.
-
-    Attributes:
-        path: with the query string.
-        headers: names in lower case.
-        body: the JSON, or the raw bytes where it is none.
-        at: `time.monotonic()` when it had arrived.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-    at: float
-
-    @property
-    def inputs(self) -> list[str]:
-        """The texts to embed."""
-        given = self.body.get("input", []) if isinstance(self.body, dict) else []
-        return [given] if isinstance(given, str) else given
 
 
 @dataclass(slots=True)
@@ -93,8 +65,8 @@ class FakeEmbeddingServer:
     _faults: deque[Fault | None] = field(default_factory=deque)
     _rules: list[tuple[Callable[[Received], bool], Fault]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stopping: threading.Event = field(default_factory=threading.Event)
-    _http: _HTTPServer | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _http: HTTPServer | None = None
     _thread: threading.Thread | None = None
 
     @property
@@ -133,8 +105,8 @@ class FakeEmbeddingServer:
 
     def start(self) -> Self:
         """Listen, on the port of the last time if there was one."""
-        self._stopping.clear()
-        self._http = _HTTPServer(("127.0.0.1", self.port), self)
+        self.stopping.clear()
+        self._http = HTTPServer(("127.0.0.1", self.port), self)
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -144,7 +116,7 @@ class FakeEmbeddingServer:
         """Close the port and every open connection."""
         if self._http is None or self._thread is None:
             return
-        self._stopping.set()
+        self.stopping.set()
         self._http.shutdown()
         self._thread.join()
         self._http.disconnect()
@@ -157,12 +129,17 @@ class FakeEmbeddingServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _fault_for(self, received: Received) -> Fault | None:
+    def respond(self, received: Received) -> tuple[Fault, Fault]:
+        """Return the answer to a request, and the fault that it is sent with."""
         with self._lock:
             self.requests.append(received)
+            number = len(self.requests)
             if self._faults:
-                return self._faults.popleft()
-            return next((fault for applies, fault in self._rules if applies(received)), None)
+                fault = self._faults.popleft() or Fault()
+            else:
+                fault = next((fault for applies, fault in self._rules if applies(received)), Fault())
+        answer = self._answer(received, fault.edit) if fault.body is None else fault
+        return replace(answer, headers={"x-request-id": f"req_{number}", **answer.headers}), fault
 
     def _answer(self, received: Received, edit: Callable[[faults.Items], faults.Items] | None) -> Fault:
         """Return the regular answer, or the refusal that the server's own limits ask for."""
@@ -219,88 +196,6 @@ class FakeEmbeddingServer:
             message = f"Requested {sum(tokens)} tokens, max {limit} tokens per request"
             return faults.error(400, message, code="max_tokens_per_request", type_="max_tokens_per_request")
         return None
-
-
-class _HTTPServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], owner: FakeEmbeddingServer) -> None:
-        self.owner = owner
-        self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def disconnect(self) -> None:
-        for connection in list(self._open):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # already gone
-                continue
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that leave early are part of the tests."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-    server: _HTTPServer
-
-    def do_GET(self) -> None:
-        self.do_POST()
-
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-        arrived, owner = time.monotonic(), self.server.owner
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        received = Received(self.command, self.path, headers, _parsed(raw), arrived)
-        fault = owner._fault_for(received) or Fault()
-        answer = owner._answer(received, fault.edit) if fault.body is None else fault
-        until = arrived + owner.latency + fault.delay
-        if fault.wire == "hang":
-            owner._stopping.wait()
-        elif (left := until - time.monotonic()) > 0:
-            owner._stopping.wait(left)
-        if fault.wire in {"hang", "reset"}:
-            return self._reset()
-        return self._send(answer, fault)
-
-    def _send(self, answer: Fault, fault: Fault) -> None:
-        body = answer.body or b""
-        self.send_response(answer.status)
-        headers = {"x-request-id": f"req_{len(self.server.owner.requests)}"} | self.server.owner.headers
-        for name, value in (headers | {**answer.headers, **fault.headers}).items():
-            self.send_header(name, value)
-        self.send_header("content-type", answer.content_type)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault.wire == "cut" else body)
-        self.wfile.flush()
-        if fault.wire == "cut":
-            self._reset()
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw
 
 
 def _item(index: int, embedding: Any) -> dict[str, Any]:
