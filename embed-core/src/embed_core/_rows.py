@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from embed_core._types import Vectors
 
 _CRC = 4
+_WHOLE = 0x2144DF1C  # the CRC-32 of any bytes that end with their own CRC-32
 _FLOAT = 4
+_FLOAT32 = np.dtype("<f4")
 
 
 class MisfitError(ValueError):
@@ -60,8 +62,7 @@ class Rows(ABC):
         return {
             key: self.unpack(blob, len(blob) - _CRC)
             for key, blob in blobs.items()
-            if self.fits(len(blob) - _CRC, dimension)
-            and zlib.crc32(memoryview(blob)[:-_CRC]) == int.from_bytes(blob[-_CRC:], "little")
+            if self.fits(len(blob) - _CRC, dimension) and zlib.crc32(blob) == _WHOLE
         }
 
 
@@ -88,10 +89,10 @@ class Dense(Rows):
         return vectors
 
     def pack(self, vectors: NDArray[Any]) -> list[bytes]:
-        return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
+        return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype=_FLOAT32)]
 
     def unpack(self, data: bytes, size: int) -> Vectors:
-        return np.frombuffer(data, dtype="<f4", count=size // _FLOAT)
+        return np.frombuffer(data, dtype=_FLOAT32, count=size // _FLOAT)
 
     def fits(self, size: int, dimension: int | None) -> bool:
         return size > 0 and (size % _FLOAT == 0 if dimension is None else size == dimension * _FLOAT)
