@@ -1,0 +1,143 @@
+"""An API on this machine that takes 50 ms a request: 2,000 short texts at 1,536 dimensions, 100 in each request."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import openai
+from embeddings_openai import OpenAIEmbedding
+from langchain_openai import OpenAIEmbeddings
+from llama_index.embeddings.openai import OpenAIEmbedding as LlamaIndexEmbedding
+
+from benchmarks._harness import Samples, Target, ratio, show, take_turns
+
+_LATENCY = 0.05
+_BATCH = 100
+_WORKERS = 5
+_TEXTS = [f"a short text, number {number}, of some words" for number in range(2000)]
+_BATCHES = [_TEXTS[start : start + _BATCH] for start in range(0, len(_TEXTS), _BATCH)]
+_IDEAL = len(_BATCHES) / _WORKERS * _LATENCY
+_MODEL = "text-embedding-3-small"
+
+_SERVER = """
+import sys
+from embed_core.testing import FakeEmbeddingServer
+server = FakeEmbeddingServer(dimension=1536, latency=float(sys.argv[1])).start()
+print(server.base_url, flush=True)
+sys.stdin.read()
+"""
+
+
+def main() -> Sequence[Target]:
+    """Measure our client, the SDK's default path, LlamaIndex and LangChain."""
+    loop = asyncio.new_event_loop()
+    with _server() as url, _ours(url, _WORKERS) as ours, _ours(url, 20) as wide:
+        variants = _sync(ours, url)
+        for name, call in _async(ours, wide, url).items():
+            variants[name] = partial(_wait_for, loop, call)
+        wall, cpu = _measured(variants)
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    show(f"wall time, ideal {_IDEAL * 1000:.0f} ms at {_WORKERS} workers", "ms", wall, base="LlamaIndex", scale=1e3)
+    show("CPU of the client", "µs a vector", cpu, base="SDK", scale=1e6 / len(_TEXTS))
+    best = {name: min(values) for name, values in wall.items()}  # other load on the machine only ever adds
+    llama_async = min(value for name, value in best.items() if name.startswith("LlamaIndex async"))
+    return [
+        Target("wall, sync, x ideal, best round", best["sync"] / _IDEAL, 1.15, "x"),
+        Target("wall, async, x ideal, best round", best["async"] / _IDEAL, 1.15, "x"),
+        Target("wall, sync, x LlamaIndex", best["sync"] / best["LlamaIndex"], 1 / 5, "x"),
+        Target(
+            "wall, async with 20 workers, x LlamaIndex's best async", best["async, 20 workers"] / llama_async, 1, "x"
+        ),
+        Target("CPU, sync, x SDK", ratio(cpu, "sync", "SDK"), 1 / 2, "x"),
+        Target("CPU, async, x SDK async", ratio(cpu, "async", "SDK async"), 1 / 2, "x"),
+        Target("CPU, sync, x LangChain", ratio(cpu, "sync", "LangChain"), 1 / 3, "x"),
+    ]
+
+
+def _ours(url: str, workers: int) -> OpenAIEmbedding:
+    return OpenAIEmbedding(_MODEL, api_key="x", api_base=url, embed_batch_size=_BATCH, num_workers=workers)
+
+
+def _sync(ours: OpenAIEmbedding, url: str) -> dict[str, Callable[[], Any]]:
+    sdk = openai.OpenAI(api_key="x", base_url=url)
+    llama = LlamaIndexEmbedding(model=_MODEL, api_key="x", api_base=url, embed_batch_size=_BATCH)
+    chain = OpenAIEmbeddings(
+        model=_MODEL, api_key="x", base_url=url, chunk_size=_BATCH, check_embedding_ctx_length=False
+    )
+
+    def by_sdk() -> None:
+        for batch in _BATCHES:
+            [one.embedding for one in sdk.embeddings.create(model=_MODEL, input=batch).data]
+
+    return {
+        "sync": partial(ours.embed_texts, _TEXTS),
+        "SDK": by_sdk,
+        "LlamaIndex": partial(llama.get_text_embedding_batch, _TEXTS),
+        "LangChain": partial(chain.embed_documents, _TEXTS),
+    }
+
+
+def _async(ours: OpenAIEmbedding, wide: OpenAIEmbedding, url: str) -> dict[str, Callable[[], Awaitable[Any]]]:
+    sdk = openai.AsyncOpenAI(api_key="x", base_url=url)
+    chain = OpenAIEmbeddings(
+        model=_MODEL, api_key="x", base_url=url, chunk_size=_BATCH, check_embedding_ctx_length=False
+    )
+
+    def llama(workers: int | None) -> LlamaIndexEmbedding:
+        return LlamaIndexEmbedding(
+            model=_MODEL, api_key="x", api_base=url, embed_batch_size=_BATCH, num_workers=workers
+        )
+
+    async def by_sdk() -> None:
+        for batch in _BATCHES:
+            [one.embedding for one in (await sdk.embeddings.create(model=_MODEL, input=batch)).data]
+
+    return {
+        "async": partial(ours.aembed_texts, _TEXTS),
+        "async, 20 workers": partial(wide.aembed_texts, _TEXTS),
+        "SDK async": by_sdk,
+        "LlamaIndex async": partial(llama(None).aget_text_embedding_batch, _TEXTS),
+        f"LlamaIndex async, {_WORKERS} workers": partial(llama(_WORKERS).aget_text_embedding_batch, _TEXTS),
+        "LlamaIndex async, 20 workers": partial(llama(20).aget_text_embedding_batch, _TEXTS),
+        "LangChain async": partial(chain.aembed_documents, _TEXTS),
+    }
+
+
+def _measured(variants: dict[str, Callable[[], Any]]) -> tuple[Samples, Samples]:
+    """Return seconds on the wall and of this process's CPU, round by round."""
+    cpu: dict[str, list[float]] = {name: [] for name in variants}
+
+    def sampler(name: str) -> float:
+        began, used = time.perf_counter(), time.process_time()
+        variants[name]()
+        cpu[name].append(time.process_time() - used)
+        return time.perf_counter() - began
+
+    for run in variants.values():
+        run()  # opens connections
+    return take_turns({name: partial(sampler, name) for name in variants}), cpu
+
+
+def _wait_for(loop: asyncio.AbstractEventLoop, call: Callable[[], Awaitable[Any]]) -> None:
+    async def wait() -> None:
+        await call()
+
+    loop.run_until_complete(wait())
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """Run the server in a process of its own, so that its work is not counted."""
+    command = [sys.executable, "-c", _SERVER, str(_LATENCY)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate()
