@@ -1,6 +1,7 @@
 """Local Hugging Face and sentence-transformers models for embed-core."""
 
 from embeddings_huggingface._adapter import SentenceTransformerEmbedding, adapt
+from embeddings_huggingface._clip import ClipEmbedding
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
 
-__all__ = ["HuggingFaceEmbedding", "SentenceTransformerEmbedding", "adapt"]
+__all__ = ["ClipEmbedding", "HuggingFaceEmbedding", "SentenceTransformerEmbedding", "adapt"]

@@ -55,7 +55,8 @@ class HuggingFaceEmbedding(LocalEmbedding):
             any; an empty string means no prompt.
         text_instruction: the same for documents and passages.
         pooling: "cls" or "mean" loads the model through transformers and pools its last layer, whatever files of
-            sentence-transformers lie beside it. None follows those files, and means "mean" where there are none.
+            sentence-transformers lie beside it. None follows those files; where there are none it means "mean", or for
+            a model with features of texts and images those.
         revision: branch, tag or commit on the hub. None takes the commit in the local cache, or the newest one where
             there is none: a model never changes under its vectors.
         cache_folder: where downloaded models are kept; None means the hub's own place.
@@ -116,8 +117,7 @@ class HuggingFaceEmbedding(LocalEmbedding):
         held = self._held_weights()
         if held is None:
             source, options = self._source(), self._options()
-            pooling = self._pooling(source)
-            held = SHARED.get((source, options, pooling), partial(_load, source, options, pooling))
+            held = SHARED.get((source, options, self.pooling), partial(_load, source, options, self.pooling))
             self._kept, self._settled = held, True
         return held
 
@@ -129,17 +129,13 @@ class HuggingFaceEmbedding(LocalEmbedding):
 
     def _space(self) -> dict[str, Any]:
         source = self._source()
-        decided = {"model_name": source.identity(), "revision": source.commit, "pooling": self._pooling(source)}
-        return {**super()._space(), **decided}
+        return {**super()._space(), "model_name": source.identity(), "revision": source.commit}
 
     def _source(self) -> Source:
         if self._found is None:
             plain = self.pooling is not None
             self._found = find(self.model_name, self.revision, self.cache_folder, plain=plain)
         return self._found
-
-    def _pooling(self, source: Source) -> Pooling | None:
-        return None if source.is_sentence_transformer else self.pooling or Pooling.MEAN
 
     def _options(self) -> Options:
         return Options(
@@ -165,7 +161,7 @@ class HuggingFaceEmbedding(LocalEmbedding):
 def _load(source: Source, options: Options, pooling: Pooling | None) -> Encoder:
     try:
         source.check_unchanged()
-        if pooling is None:
+        if source.is_sentence_transformer:
             return _sentence.load(source, options)
         return _plain.load(source, options, pooling)
     except Exception as error:

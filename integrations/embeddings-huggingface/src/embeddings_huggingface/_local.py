@@ -20,7 +20,7 @@ from embeddings_huggingface._weights import Encoded, Encoder, Weights
 
 _log = logging.getLogger("embeddings_huggingface")
 
-_FOR_IMAGES = "local:sentence-transformers/clip-ViT-B-32"
+_FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
 _SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
 
 
@@ -132,23 +132,26 @@ class LocalEmbedding(MultiModalEmbedding):
 
     def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
         def embed(encoder: Encoder) -> Encoded:
-            encoded = encoder.encode_images([open_image(image) for image in images])
-            if encoded is None:
+            if not encoder.takes_images:
                 msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
                 raise ConfigurationError(msg)
-            return encoded
+            return encoder.encode_images([open_image(image) for image in images])
 
         return self._job(embed, len(images))
 
     def _job(self, embed: Callable[[Encoder], Encoded], count: int) -> Callable[[Encoder], Encoded]:
         def job(encoder: Encoder) -> Encoded:
             try:
+                self._check(encoder)
                 encoded = embed(encoder)
             except Exception as error:
                 raise embedding_failed(error, self.model_name, count) from error
             return replace(encoded, vectors=self._finished(encoded.vectors))
 
         return job
+
+    def _check(self, encoder: Encoder) -> None:
+        """Refuse a model that cannot do what the class promises."""
 
     def _finished(self, vectors: Vectors) -> Vectors:
         """Cut vectors to `truncate_dim` and make them unit length where they should be."""

@@ -8,21 +8,20 @@ from typing import Any
 from embed_core import Kind, Pooling
 from embed_core.errors import ConfigurationError
 
-from embeddings_huggingface._runtime import Options, dtype_options, positions, quiet_loading, to_float32
+from embeddings_huggingface._features import FeatureEncoder, has_features
+from embeddings_huggingface._runtime import Options, dtype_options, longest, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
 
-_UNBOUNDED = 10**9
 
-
-def load(source: Source, options: Options, pooling: Pooling) -> PlainEncoder:
-    """Load a transformers model and its tokenizer.
+def load(source: Source, options: Options, pooling: Pooling | None) -> Encoder:
+    """Load a transformers model with its tokenizer, or where it has features of images too with its processor.
 
     Raises:
         ConfigurationError: another backend than torch is asked for, which needs sentence-transformers' files.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
 
     if options.backend != "torch":
         msg = f"`backend={options.backend!r}` needs a model saved by sentence-transformers, and `{source.name}` is none"
@@ -33,11 +32,14 @@ def load(source: Source, options: Options, pooling: Pooling) -> PlainEncoder:
         "trust_remote_code": options.trust_remote_code,
     }
     with quiet_loading():
-        tokenizer = AutoTokenizer.from_pretrained(source.name, **{**place, **options.processor_kwargs})
         config = AutoConfig.from_pretrained(source.name, **{**place, **options.config_kwargs})
-        types = dtype_options(options.dtype)
-        model = AutoModel.from_pretrained(source.name, config=config, **{**place, **types, **options.model_kwargs})
-    return PlainEncoder(model if options.device is None else model.to(options.device), tokenizer, pooling)
+        weights = {**place, **dtype_options(options.dtype), **options.model_kwargs}
+        model = AutoModel.from_pretrained(source.name, config=config, **weights)
+        both = pooling is None and has_features(model)
+        reader = AutoProcessor if both else AutoTokenizer
+        read = reader.from_pretrained(source.name, **{**place, **options.processor_kwargs})
+    model = model if options.device is None else model.to(options.device)
+    return FeatureEncoder(model, read) if both else PlainEncoder(model, read, pooling or Pooling.MEAN)
 
 
 class PlainEncoder(Encoder):
@@ -49,8 +51,7 @@ class PlainEncoder(Encoder):
         self._model, self._tokenizer, self._pooling = model.eval(), tokenizer, pooling
         self.tokens = Tokens(tokenizer)
         self.positions = positions(model)
-        lengths = [tokenizer.model_max_length, self.positions]
-        self.max_length = min((length for length in lengths if length and length < _UNBOUNDED), default=None)
+        self.max_length = longest(tokenizer, self.positions)
 
     def prompt(self, kind: Kind) -> str:
         return ""
@@ -58,11 +59,10 @@ class PlainEncoder(Encoder):
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
         import torch
 
-        limit = max_length if max_length is not None else self.max_length
         prompted = [prompt + text for text in texts]
-        cutting = {"truncation": True, "max_length": limit} if limit is not None else {"truncation": False}
+        cutting = {"truncation": True, "max_length": max_length} if max_length is not None else {"truncation": False}
         features = self._tokenizer(prompted, padding=True, return_tensors="pt", **cutting)
-        tokens, truncated = account(features, self.tokens, texts, prompt, limit)
+        tokens, truncated = account(features, self.tokens, texts, prompt, max_length)
         features = features.to(self._model.device)
         with torch.inference_mode():
             hidden = self._model(**features)[0]

@@ -11,6 +11,9 @@ import numpy as np
 from embed_core.errors import ConfigurationError
 from numpy.typing import NDArray
 
+UNBOUNDED = 10**9
+"""More tokens than any model takes; transformers writes 1e30 where a tokenizer knows no end."""
+
 _DTYPE_SINCE = (4, 56)
 _REMEDY = "leave `device` out to take the best there is, or install a torch built for your hardware"
 
@@ -83,6 +86,11 @@ def positions(model: Any) -> int | None:
     tables = (getattr(module, "position_embeddings", None) for module in model.modules())
     padding = next((index for table in tables if (index := getattr(table, "padding_idx", None)) is not None), None)
     return count if padding is None else count - padding - 1  # RoBERTa begins to count behind the padding's index
+
+
+def longest(tokenizer: Any, places: int | None) -> int | None:
+    """Return the most tokens that tokenizer and positions allow; None where neither knows an end."""
+    return min((one for one in (tokenizer.model_max_length, places) if one and one < UNBOUNDED), default=None)
 
 
 def to_float32(vectors: Any) -> NDArray[np.float32]:

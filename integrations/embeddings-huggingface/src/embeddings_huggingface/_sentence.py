@@ -11,14 +11,13 @@ from typing import Any
 from embed_core import Kind
 from embed_core.errors import ConfigurationError
 
-from embeddings_huggingface._runtime import Options, dtype_options, positions, quiet_loading, to_float32
+from embeddings_huggingface._runtime import UNBOUNDED, Options, dtype_options, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
 
 _NAMES = {"query": ("query",), "text": ("document", "passage", "corpus")}
 _TASKS = {"query": "query", "text": "document"}
-_UNBOUNDED = 10**9  # transformers writes 1e30 where a tokenizer knows no end
 
 
 def load(source: Source, options: Options) -> SentenceEncoder:
@@ -56,16 +55,17 @@ class SentenceEncoder(Encoder):
     def __init__(self, model: Any) -> None:
         self._model = model.eval()
         length = model.max_seq_length
-        self.max_length = int(length) if length is not None and length < _UNBOUNDED else None
+        self.max_length = int(length) if length is not None and length < UNBOUNDED else None
         self.positions = positions(getattr(model[0], "auto_model", None))
         self.cuts = self.max_length is not None
         tokenizer = _tokenizer(model)
         self.tokens = None if tokenizer is None else Tokens(tokenizer, special=callable(tokenizer))
 
     @property
-    def normalizes(self) -> bool:
-        """Whether the model's last module makes vectors unit length."""
-        return any(type(module).__name__ == "Normalize" for module in self._model.children())
+    def takes_images(self) -> bool:
+        """Whether images can be embedded as well as texts."""
+        modalities = getattr(self._model, "modalities", None)  # since version 5.4
+        return "image" in modalities if modalities else type(self._model[0]).__name__ == "CLIPModel"
 
     def prompt(self, kind: Kind) -> str:
         """Return the saved prompt for queries or for documents, else the saved default one.
@@ -83,15 +83,10 @@ class SentenceEncoder(Encoder):
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
         with _length(self._model, max_length if self.cuts else None):
             features = self._features(list(texts), prompt, _TASKS[kind])
-            limit = max_length if max_length is not None else self.max_length
-            tokens, truncated = account(features, self.tokens, texts, prompt, limit if self.cuts else None)
+            tokens, truncated = account(features, self.tokens, texts, prompt, max_length if self.cuts else None)
             return Encoded(self._forward(features, task=_TASKS[kind]), tokens, truncated)
 
-    def encode_images(self, images: Sequence[Any]) -> Encoded | None:
-        modalities = getattr(self._model, "modalities", None)
-        takes = "image" in modalities if modalities else type(self._model[0]).__name__ == "CLIPModel"
-        if not takes:
-            return None
+    def encode_images(self, images: Sequence[Any]) -> Encoded:
         read = getattr(self._model, "preprocess", None) or self._model.tokenize
         return Encoded(self._forward(read(list(images))))
 

@@ -54,6 +54,11 @@ class Encoder(ABC):
     positions: int | None = None
     cuts: bool = True
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether images can be embedded as well as texts."""
+        return False
+
     @abstractmethod
     def prompt(self, kind: Kind) -> str:
         """Return the prompt that the model was saved with for inputs of a kind."""
@@ -62,9 +67,9 @@ class Encoder(ABC):
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
         """Embed texts, each behind the prompt, cut to `max_length` tokens."""
 
-    def encode_images(self, images: Sequence[Any]) -> Encoded | None:
-        """Embed RGB PIL images; None says that the model takes none."""
-        return None
+    def encode_images(self, images: Sequence[Any]) -> Encoded:
+        """Embed RGB PIL images, where `takes_images` says so."""
+        raise NotImplementedError
 
 
 class Weights:

@@ -1,0 +1,44 @@
+"""`ClipEmbedding`: texts and images in one space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from embed_core.errors import ConfigurationError
+
+from embeddings_huggingface._embedding import HuggingFaceEmbedding
+from embeddings_huggingface._weights import Encoder
+
+_DEFAULT = "openai/clip-vit-base-patch32"
+
+
+class ClipEmbedding(HuggingFaceEmbedding):
+    """A local model that embeds texts and images into one space: CLIP, SigLIP, or one with features for both.
+
+    Vectors are those of `get_text_features` and `get_image_features`, which have no unit length unless `normalize` is
+    True; cosine similarity does not mind. All settings are those of `HuggingFaceEmbedding`. A CLIP folder of
+    sentence-transformers works too.
+    """
+
+    provider: ClassVar[str | None] = "clip"
+
+    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub.
+            settings: the fields of `HuggingFaceEmbedding`.
+        """
+        super().__init__(model_name, **settings)
+
+    @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return the default model."""
+        return [_DEFAULT]
+
+    def _check(self, encoder: Encoder) -> None:
+        if not encoder.takes_images:
+            msg = f"`{self.model_name}` embeds texts only; use it as `local:{self.model_name}`, or choose a CLIP model"
+            raise ConfigurationError(msg)
