@@ -61,7 +61,8 @@ class LangChain(Embeddings):
     """LangChain's; gives lists, as its cache needs them."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        return VECTORS[: len(texts)].tolist()
+        lists: list[list[float]] = VECTORS[: len(texts)].tolist()
+        return lists
 
     def embed_query(self, text: str) -> list[float]:
-        return VECTORS[0].tolist()
+        return self.embed_documents([text])[0]

@@ -49,8 +49,7 @@ def main(folder: Path) -> int:
     )
     rows, targets = [], []
     for collection in _collections(folder):
-        measure = _ndcg if isinstance(collection, Retrieval) else _correlation
-        figure, (mine, other), apart = measure(collection, *models)
+        figure, (mine, other), apart = _measure(collection, models)
         rows.append([figure, f"{mine:.4f}", f"{other:.4f}", f"{apart:.1e}"])
         targets.append(Target(f"{figure}: difference", abs(mine - other), _THIRD_DECIMAL))
         targets.append(Target(f"{figure}: largest difference of a component", apart, _LARGEST))
@@ -71,7 +70,12 @@ def _collections(folder: Path) -> Iterator[Retrieval | Pairs]:
     yield sts_benchmark(Path(more))
 
 
-def _ndcg(collection: Retrieval, *models: Model) -> tuple[str, Sequence[float], float]:
+def _measure(collection: Retrieval | Pairs, models: Sequence[Model]) -> tuple[str, Sequence[float], float]:
+    """Return the figure's name, what each model gets, and how far their vectors are apart."""
+    return _ndcg(collection, models) if isinstance(collection, Retrieval) else _correlation(collection, models)
+
+
+def _ndcg(collection: Retrieval, models: Sequence[Model]) -> tuple[str, Sequence[float], float]:
     sides = [(model.queries(collection.queries), model.documents(collection.documents)) for model in models]
     scores = [
         ndcg_score(collection.relevance, queries @ documents.T, k=10, ignore_ties=True) for queries, documents in sides
@@ -79,7 +83,7 @@ def _ndcg(collection: Retrieval, *models: Model) -> tuple[str, Sequence[float], 
     return f"{collection.name}: nDCG@10", scores, _apart(*sides)
 
 
-def _correlation(collection: Pairs, *models: Model) -> tuple[str, Sequence[float], float]:
+def _correlation(collection: Pairs, models: Sequence[Model]) -> tuple[str, Sequence[float], float]:
     sides = [(model.documents(collection.first), model.documents(collection.second)) for model in models]
     cosines = [(first * second).sum(axis=1) for first, second in sides]  # the model gives unit vectors
     scores = [float(spearmanr(cosine, collection.scores).statistic) for cosine in cosines]
