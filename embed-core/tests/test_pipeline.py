@@ -381,15 +381,15 @@ class TestPersistence:
 
     def test_a_killed_process_loses_at_most_a_window(self, tmp_path):
         path = tmp_path / "cache.db"
-        process = subprocess.Popen([sys.executable, "-c", RUN, str(path), "20000"], stdout=subprocess.PIPE, text=True)
-        for _ in range(500):
+        process = subprocess.Popen([sys.executable, "-c", RUN, str(path), "6000"], stdout=subprocess.PIPE, text=True)
+        for _ in range(200):
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-        embedded = 500 * 5 + sum(int(line) for line in process.communicate()[0].split() if line.isdigit())
+        embedded = 200 * 5 + sum(int(line) for line in process.communicate()[0].split() if line.isdigit())
         window = 5 * 4
-        again, last = self.ask(path, 20000)
-        assert last == "done 0 20000"
-        assert 20000 - embedded <= again <= 20000 - embedded + window
+        again, last = self.ask(path, 6000)
+        assert last == "done 0 6000"
+        assert 6000 - embedded <= again <= 6000 - embedded + window
 
 
 class TestFailures:
