@@ -180,12 +180,19 @@ class TestImports:
 
 class TestConfiguration:
     def test_there_is_one_tool_configuration(self):
-        strays = [
-            name_of(path)
-            for pattern in ("ruff.toml", ".ruff.toml", "mypy.ini", ".mypy.ini", "pytest.ini", "tox.ini", "setup.cfg")
-            for path in ROOT.rglob(pattern)
-            if not any(part.startswith(".") for part in path.relative_to(ROOT).parts[:-1])
-        ]
+        names = {
+            "ruff.toml",
+            ".ruff.toml",
+            "mypy.ini",
+            ".mypy.ini",
+            "pytest.ini",
+            "tox.ini",
+            "setup.cfg",
+            ".coveragerc",
+        }
+        folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        files = [*ROOT.iterdir(), *(path for folder in folders for path in folder.rglob("*"))]
+        strays = [name_of(path) for path in files if path.name in names]
         assert strays == []
         for package in PACKAGES:
             tools = tomllib.loads((package / "pyproject.toml").read_text("utf-8")).get("tool", {})
