@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
             owner.stopping.wait()
         elif (left := until - time.monotonic()) > 0:
             owner.stopping.wait(left)
-        if fault.wire in {"hang", "reset"}:
+        if fault.wire in {"hang", "reset"} or owner.stopping.is_set():
             return self._reset()
         return self._send(answer, fault)
 

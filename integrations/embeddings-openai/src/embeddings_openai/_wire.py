@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from embed_core import ProviderResponse
 from embed_core.errors import EmbeddingIntegrityError, ProviderUnavailableError
+from pybase64 import b64decode
 
 from embeddings_openai._errors import Endpoint, Refusal
 
@@ -47,7 +47,10 @@ def read(payload: Any, headers: Mapping[str, str], where: Endpoint) -> ProviderR
 
 
 def _rows(embeddings: Sequence[Any]) -> Any:
-    blobs = [a2b_base64(one) if isinstance(one, str) else np.asarray(one, "<f4").tobytes() for one in embeddings]
+    blobs = [
+        b64decode(one, validate=True) if isinstance(one, str) else np.asarray(one, "<f4").tobytes()
+        for one in embeddings
+    ]
     length = len(blobs[0]) if blobs else 0
     if length % _FLOAT or any(len(blob) != length for blob in blobs):
         return [np.frombuffer(blob, "<f4", count=len(blob) // _FLOAT) for blob in blobs]
@@ -55,6 +58,11 @@ def _rows(embeddings: Sequence[Any]) -> Any:
     for row, blob in enumerate(blobs):
         rows[row] = np.frombuffer(blob, "<f4")
     return rows
+
+
+def _bytes(embedding: Any) -> bytes:
+    """Return a vector's float32 numbers, whichever form was sent."""
+    return b64decode(embedding, validate=True) if isinstance(embedding, str) else np.asarray(embedding, "<f4").tobytes()
 
 
 def _usage(usage: Any) -> dict[str, int] | None:
