@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,8 @@ def cranfield(folder: Path) -> Retrieval:
     Judgements number the queries by their order in the file, not by their `.I`. Codes 1 to 4 are degrees of relevance,
     of which the sources disagree whether 1 or 4 is the highest; here all four count the same, the others not.
     """
-    documents = _records(folder / "cran.all.1400", "T", "W")
-    queries = _records(folder / "cran.qry", "W")
+    documents = _records(folder / "cran.all.1400")
+    queries = _records(folder / "cran.qry")
     relevance = np.zeros((len(queries), len(documents)))
     for line in (folder / "cranqrel").read_text(encoding="utf-8").splitlines():
         query, document, code = map(int, line.split()[:3])
@@ -95,16 +95,7 @@ def _pinned(path: Path, digest: str) -> Any:
     return json.loads(data)
 
 
-def _records(path: Path, *fields: str) -> list[str]:
-    """Return the text of some fields of each record of a file in SMART's format."""
+def _records(path: Path) -> list[str]:
+    """Return the text, field `.W`, of each record of a file in SMART's format; in documents it repeats the title."""
     records = re.split(r"^\.I .*\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return [_text(_fields(record), fields) for record in records]
-
-
-def _fields(record: str) -> Mapping[str, str]:
-    parts = re.split(r"^\.([A-Z])[ ]*\n", record, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def _text(record: Mapping[str, str], fields: Sequence[str]) -> str:
-    return " ".join(" ".join(record.get(field, "") for field in fields).split())
+    return [" ".join(record.partition(".W\n")[2].split()) for record in records]
