@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from embed_core import Vectors, resolve_embed_model
 from embed_core.errors import AuthenticationError, InvalidInputError
+from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
 from embeddings_openai import OpenAIEmbedding
 
@@ -75,14 +77,41 @@ def test_requests_are_filled_up_to_the_providers_limits_in_input_order() -> None
 
 
 def test_usage_is_in_the_end_event(model: OpenAIEmbedding) -> None:
-    from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent
-
-    events: list[object] = []
+    events: list[EmbeddingEvent] = []
     model.callback_manager = CallbackManager()
     model.callback_manager.add_handler(events.append)
     model.embed_texts(["four", "eight888"])
     ended = [event for event in events if isinstance(event, EmbeddingEndEvent)]
     assert [event.usage for event in ended] == [{"tokens": 3}]
+
+
+def test_events_say_where_vectors_come_from(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    events: list[EmbeddingEvent] = []
+    model.callback_manager = CallbackManager()
+    model.callback_manager.add_handler(events.append)
+    model.embed_texts(["a"])
+    origin = events[0].origin
+    assert (origin.provider, origin.address, origin.port) == ("openai", "127.0.0.1", server.port)
+    assert origin.encoding_formats == ("base64",)
+
+
+def test_more_parameters_go_with_every_request_and_into_the_space(server: FakeEmbeddingServer) -> None:
+    with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, additional_kwargs={"user": "me"}) as model:
+        model.get_text_embedding("a")
+    assert server.requests[0].body["user"] == "me"
+    assert model.fingerprint != OpenAIEmbedding().fingerprint
+
+
+@pytest.mark.parametrize("source", ["argument", "environment"])
+def test_an_address_with_a_password_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    given = "http://me:secret@gateway/v1"
+    if source == "environment":
+        monkeypatch.setenv("OPENAI_BASE_URL", given)
+    with pytest.raises(
+        ConfigurationError if source == "environment" else ValueError, match="must not hold a user"
+    ) as caught:
+        OpenAIEmbedding(api_key=KEY, api_base=given if source == "argument" else None).get_text_embedding("a")
+    assert "secret" not in str(caught.value)
 
 
 # Keys
@@ -216,3 +245,17 @@ def test_a_pickled_model_reads_its_key_from_the_environment(
     with pickle.loads(pickle.dumps(model)) as twin:
         assert twin.get_text_embedding("a") == server.vector("a").tolist()
     assert server.requests[1].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.get_text_embedding("a")
+    ours = model._connections().sync()
+    child = os.fork()
+    if child == 0:
+        fine = model._connections().sync() is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
+        model.close()
+        os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert model._connections().sync() is ours
+    assert model.get_text_embedding("c") == server.vector("c").tolist()

@@ -47,7 +47,7 @@ SAID: dict[str, tuple[Fault, type[EmbedError], str]] = {
     "forbidden": (faults.error(403, "not here"), AuthenticationError, "check its permissions"),
     "down": (faults.server_error(503), ProviderUnavailableError, "try again later"),
     "busy": (faults.rate_limited("0"), RateLimitError, "lower `num_workers` or set a `rate_limiter`"),
-    "no JSON": (faults.html_page(), ProviderUnavailableError, "answered text/html, not whole JSON"),
+    "no JSON": (faults.html_page(), ProviderError, "answered text/html, not whole JSON"),
 }
 
 
@@ -63,6 +63,20 @@ def test_each_failure_is_one_line_that_says_what_to_do(
     assert "\n" not in str(error)
     assert KEY not in str(error)
     assert KEY not in str(error.__cause__)
+
+
+def test_nonsense_from_a_server_never_heard_of_means_a_wrong_address(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.inject(faults.html_page())
+    failure(model)
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_says_not_to_retry_is_obeyed(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    server.inject(faults.server_error(503, x_should_retry="false"))
+    assert type(failure(model)) is ProviderError
+    assert len(server.requests) == 1
 
 
 def test_the_providers_request_id_is_said_and_kept(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL
@@ -12,6 +13,7 @@ from pydantic import Field, SecretStr
 
 from embeddings_openai import _models
 from embeddings_openai._capabilities import Capabilities
+from embeddings_openai._connected import Address, address
 from embeddings_openai._embedding import openai_capabilities
 from embeddings_openai._openai_like import OpenAILike
 
@@ -37,7 +39,7 @@ class AzureOpenAIEmbedding(OpenAILike):
     model_name: str = _models.DEFAULT
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
     azure_deployment: str | None = None
-    azure_endpoint: Annotated[str | None, OPERATIONAL] = None
+    azure_endpoint: Address = None
     api_version: Annotated[str | None, OPERATIONAL] = None
     azure_ad_token: Annotated[SecretStr | None, OPERATIONAL] = None
     azure_ad_token_provider: Annotated[Callable[[], str] | None, OPERATIONAL] = Field(
@@ -47,6 +49,9 @@ class AzureOpenAIEmbedding(OpenAILike):
     def _declared_dimension(self) -> int | None:
         known = _models.KNOWN.get(self.model_name)
         return self.dimensions or (known.dimension if known is not None else None)
+
+    def _origin(self) -> Any:
+        return replace(super()._origin(), provider="azure.ai.openai")
 
     def _endpoint_model(self) -> str:
         return self.azure_deployment or self.model_name
@@ -58,7 +63,7 @@ class AzureOpenAIEmbedding(OpenAILike):
                 f"`{self.model_name}` in Azure needs an address; set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"
             )
             raise ConfigurationError(msg)
-        return given.rstrip("/")
+        return address(given)
 
     def _capabilities(self) -> Capabilities:
         return openai_capabilities(self._base_url())

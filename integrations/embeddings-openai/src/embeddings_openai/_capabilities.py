@@ -47,6 +47,7 @@ class Capabilities:
         max_tokens: most tokens of a request, where it has named a limit.
         tokens_per_byte: how densely it counts at worst.
         input_tokens: most tokens of one input, by model.
+        proven: whether it has ever answered as such a server does.
     """
 
     formats: tuple[Format, ...] = _FORMATS
@@ -56,6 +57,7 @@ class Capabilities:
     max_tokens: int | None = None
     tokens_per_byte: float = TOKENS_PER_BYTE
     input_tokens: Mapping[str, int] = field(default_factory=dict)
+    proven: bool = False
 
     def refused(self, body: Mapping[str, Any], error: EmbedError, *, may_cut: bool) -> bool:
         """Learn from a refusal; tell whether the same inputs can be asked for in another way.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
 from pydantic import Field
 
+from embeddings_openai._connected import Address, address
 from embeddings_openai._exchange import Exchange, Talk
 from embeddings_openai._openai_like import OpenAILike
 
@@ -34,7 +36,7 @@ class OpenAICompatibleEmbedding(OpenAILike):
 
     model_name: str
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
-    api_base: Annotated[str | None, OPERATIONAL] = None
+    api_base: Address = None
     query_instruction: str = ""
     text_instruction: str = ""
     normalize: bool = False
@@ -50,15 +52,14 @@ class OpenAICompatibleEmbedding(OpenAILike):
         return super()._about(kind, [instruction + text for text in texts])
 
     def _exchange(self) -> Exchange:
-        where, known = self._endpoint(), self._capabilities()
-        return Exchange(where, known, self.dimensions, True, self.long_text, self.normalize, unify=self.normalize)
+        return replace(super()._exchange(), may_cut=True, unify=self.normalize)
 
     def _base_url(self) -> str:
         given = self.api_base or os.environ.get("OPENAI_COMPATIBLE_BASE_URL")
         if not given:
             msg = f"`{self.model_name}` needs a server; set `OPENAI_COMPATIBLE_BASE_URL` or pass `api_base=`"
             raise ConfigurationError(msg)
-        return given.rstrip("/")
+        return address(given)
 
     def _key(self) -> str:
         given = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable)

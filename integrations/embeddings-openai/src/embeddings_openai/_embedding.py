@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from embeddings_openai import _models
 from embeddings_openai._batch_api import Answered, Offline, Results
 from embeddings_openai._capabilities import Capabilities, capabilities
+from embeddings_openai._connected import Address, address
 from embeddings_openai._openai_like import OpenAILike
 
 _ADDRESS = "https://api.openai.com/v1"
@@ -44,7 +45,7 @@ class OpenAIEmbedding(OpenAILike):
 
     model_name: str = _models.DEFAULT
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
-    api_base: Annotated[str | None, OPERATIONAL] = None
+    api_base: Address = None
     organization: Annotated[str | None, OPERATIONAL] = None
     project: Annotated[str | None, OPERATIONAL] = None
 
@@ -131,7 +132,7 @@ class OpenAIEmbedding(OpenAILike):
 
     def _base_url(self) -> str:
         given = self.api_base or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-        return (given or _ADDRESS).rstrip("/")
+        return address(given or _ADDRESS)
 
     def _capabilities(self) -> Capabilities:
         return openai_capabilities(self._base_url())

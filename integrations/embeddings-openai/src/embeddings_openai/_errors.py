@@ -87,6 +87,11 @@ class Refusal:
     @property
     def kind(self) -> type[EmbedError]:
         """The error this is."""
+        kind = self._kind()
+        final = kind.retryable and self.headers.get("x-should-retry", "").lower() == "false"
+        return ProviderError if final else kind
+
+    def _kind(self) -> type[EmbedError]:
         if self.code in _QUOTA or self.status == 402:
             return QuotaExceededError
         if self.status == 429 or (self.code in _BUSY and self.status >= 500):

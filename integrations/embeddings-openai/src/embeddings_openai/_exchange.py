@@ -6,12 +6,12 @@ Written once, as a generator of request bodies that is told the answers, and car
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from embed_core import ProviderResponse, Vectors
-from embed_core.errors import EmbedError, InputTooLongError
+from embed_core.errors import EmbedError, InputTooLongError, ProviderError, ProviderUnavailableError
 
 from embeddings_openai import _wire
 from embeddings_openai._capabilities import Capabilities, counts
@@ -70,6 +70,7 @@ class Exchange:
         long_text: what to do when the server finds a single text too long.
         normalizes: whether vectors have unit length.
         unify: whether they are given unit length here.
+        more: further parameters of every request.
     """
 
     where: Endpoint
@@ -79,6 +80,7 @@ class Exchange:
     long_text: str
     normalizes: bool
     unify: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def about(self, texts: list[str]) -> Talk:
         """Ask for the vectors of some texts."""
@@ -87,7 +89,7 @@ class Exchange:
             body = self.body(texts)
             try:
                 content, headers = yield body
-                response = _wire.decode(content, headers, self.where)
+                response = self._decoded(content, headers)
             except EmbedError as error:
                 if self.capabilities.refused(body, error, may_cut=self.may_cut):
                     continue
@@ -102,7 +104,18 @@ class Exchange:
                 continue
             if not len(response.vectors) and self.capabilities.without_format(body.get("encoding_format")):
                 continue
-            return ProviderResponse(self._fitted(response.vectors), response.indices, response.usage, len(cut))
+            return replace(response, vectors=self._fitted(response.vectors), truncated=len(cut))
+
+    def _decoded(self, content: bytes, headers: Mapping[str, str]) -> ProviderResponse:
+        """Decode an answer; nonsense passes where the server is known to know better, else the address is wrong."""
+        try:
+            response = _wire.decode(content, headers, self.where)
+        except ProviderUnavailableError as error:
+            if self.capabilities.proven or refusal(error) is not None:
+                raise
+            raise ProviderError(str(error)) from error.__cause__
+        self.capabilities.proven = True
+        return response
 
     def _cut_what_is_surely_too_long(self, texts: list[str]) -> tuple[list[str], set[int]]:
         """Spare the server what it would only refuse; the rest it counts itself."""
@@ -126,7 +139,7 @@ class Exchange:
 
     def body(self, texts: list[str]) -> Body:
         """Return the body of a request, as far as is known what the server takes."""
-        body: Body = {"model": self.where.model, "input": texts}
+        body: Body = {**self.more, "model": self.where.model, "input": texts}
         if (format_ := self.capabilities.formats[0]) is not None:
             body["encoding_format"] = format_
         if self.dimensions is not None and self.where.model not in self.capabilities.without_dimensions:

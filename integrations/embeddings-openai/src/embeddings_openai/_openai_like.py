@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sys
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, BaseEmbedding, Kind, ProviderResponse, RetryPolicy
-from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
-from pydantic import Field, PrivateAttr, SecretStr
+from embed_core import OPERATIONAL, Kind, ProviderResponse, RetryPolicy
+from embed_core.errors import ConfigurationError, InvalidInputError
+from pydantic import Field, PrivateAttr
 
 from embeddings_openai import _models
-from embeddings_openai._capabilities import Capabilities, capabilities
-from embeddings_openai._client import Clients
-from embeddings_openai._errors import Endpoint, translated
-from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Answer, Body, Exchange, Talk, aconverse, converse
-from embeddings_openai._pace import PACES, Pace, Paced
+from embeddings_openai._connected import Connected
+from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Exchange, Talk, aconverse, converse
+from embeddings_openai._pace import Paced
 from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, price_of
 
 
-class OpenAILike(BaseEmbedding):
+class OpenAILike(Connected):
     """A model behind OpenAI's embeddings protocol; see its subclasses.
 
     Attributes:
@@ -32,6 +28,7 @@ class OpenAILike(BaseEmbedding):
         api_key: by default from the environment; never part of a saved configuration.
         timeout: seconds for one attempt.
         default_headers: sent with every request; taken for secrets, so not part of a saved configuration.
+        additional_kwargs: further parameters of every request, such as `{"user": "…"}`.
         http_client: an `httpx.Client` of your own, which you close.
         async_http_client: an `httpx.AsyncClient` of your own, for the one event loop it belongs to.
         price_per_million_tokens: US dollars; None takes the known price of an OpenAI model.
@@ -39,22 +36,14 @@ class OpenAILike(BaseEmbedding):
     """
 
     io_bound: ClassVar[bool] = True
-    key_variable: ClassVar[str]
-    """The environment variable that holds the key."""
 
     num_workers: Annotated[int, OPERATIONAL] = Field(default=8, ge=1)
     dimensions: int | None = Field(default=None, ge=1)
-    api_key: Annotated[SecretStr | None, OPERATIONAL] = None
-    timeout: Annotated[float, OPERATIONAL] = Field(default=60.0, gt=0)
-    default_headers: Annotated[dict[str, SecretStr] | None, OPERATIONAL] = None
-    http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
-    async_http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    additional_kwargs: dict[str, Any] = Field(default_factory=dict)
     price_per_million_tokens: Annotated[float | None, OPERATIONAL] = Field(default=None, gt=0)
     max_cost: Annotated[float | None, OPERATIONAL] = Field(default=None, gt=0)
 
-    _clients: Clients | None = PrivateAttr(default=None)
     _meter: Meter = PrivateAttr(default_factory=Meter)
-    _pace: tuple[Endpoint, Pace] | None = PrivateAttr(default=None)
 
     def __init__(self, model: str | None = None, *, max_retries: int | None = None, **settings: Any) -> None:
         """Set up the model; `max_retries` is short for `retry=RetryPolicy(max_retries=…)`."""
@@ -153,7 +142,7 @@ class OpenAILike(BaseEmbedding):
         size = sum(len(one.encode()) for one in inputs)
         return -int(-size * self._capabilities().tokens_per_byte // 1)
 
-    # One request
+    # One batch
 
     def _about(self, kind: Kind, texts: list[str]) -> Talk:
         """Return the talk with the server about one batch."""
@@ -161,37 +150,19 @@ class OpenAILike(BaseEmbedding):
 
     def _exchange(self) -> Exchange:
         where, known = self._endpoint(), self._capabilities()
-        return Exchange(where, known, self.dimensions, False, self.long_text, self._normalizes())
-
-    def _post(self, body: Body) -> Answer:
-        with translated(self._endpoint()):
-            import openai
-
-            client = self._connections().sync()
-            response = client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
-            return self._observed(response.content, response.response.headers)
-
-    async def _apost(self, body: Body) -> Answer:
-        with translated(self._endpoint()):
-            import openai
-
-            client = await self._connections().current()
-            response = await client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
-            return self._observed(response.content, response.response.headers)
-
-    def _observed(self, content: bytes, headers: Any) -> Answer:
-        self._current_pace().observe(headers)
-        return content, headers
+        return Exchange(
+            where,
+            known,
+            dimensions=self.dimensions,
+            may_cut=False,
+            long_text=self.long_text,
+            normalizes=self._normalizes(),
+            more=self.additional_kwargs,
+        )
 
     def _metered(self, response: ProviderResponse) -> ProviderResponse:
         self._meter.add((response.usage or {}).get("tokens", 0))
         return response
-
-    def _current_pace(self) -> Pace:
-        where = self._endpoint()
-        if self._pace is None or self._pace[0] != where:
-            self._pace = where, PACES.of(where.base_url, where.secret, where.model)
-        return self._pace[1]
 
     def _price(self) -> float | None:
         known = _models.KNOWN.get(self.model_name)
@@ -204,75 +175,6 @@ class OpenAILike(BaseEmbedding):
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
         return Budgeted(self._meter, self.max_cost, price, self._count_tokens)
-
-    # Where it goes
-
-    @abstractmethod
-    def _base_url(self) -> str:
-        """Return the server's address, without a slash at the end."""
-
-    @abstractmethod
-    def _client_settings(self) -> dict[str, Any]:
-        """Return what the SDK's client is made with."""
-
-    @abstractmethod
-    def _client_classes(self) -> tuple[Any, Any]:
-        """Return the SDK's sync and async client."""
-
-    def _endpoint_model(self) -> str:
-        return self.model_name
-
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(self._endpoint_model(), self._base_url(), self._key(), self.key_variable)
-
-    def _capabilities(self) -> Capabilities:
-        return capabilities(self._base_url())
-
-    def _key(self) -> str:
-        key = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable, "")
-        if not key.strip():
-            msg = (
-                f"`{self.model_name}` needs an API key and there is none; set `{self.key_variable}` or pass `api_key=`"
-            )
-            raise AuthenticationError(msg)
-        return key.strip()
-
-    # Clients
-
-    def _shared_settings(self) -> dict[str, Any]:
-        headers = self.default_headers or {}
-        return {
-            "timeout": self.timeout,
-            "max_retries": 0,  # the engine retries; two layers would multiply
-            "default_headers": {name: value.get_secret_value() for name, value in headers.items()},
-        }
-
-    def _connections(self) -> Clients:
-        """Return the clients for the settings of this moment; those for former ones are closed."""
-        settings, pid = (self._client_settings(), self.http_client, self.async_http_client), os.getpid()
-        with self._making:
-            former = self._clients
-            if former is not None and former.pid == pid and former.settings == settings:
-                return former
-            owned = self.http_client is None, self.async_http_client is None
-            self._clients = clients = Clients(settings, pid, self._make_client, self._make_async_client, *owned)
-        if former is not None and former.pid == pid:
-            former.close()
-        return clients
-
-    def _make_client(self) -> Any:
-        return self._client_classes()[0](**self._client_settings(), http_client=self.http_client)
-
-    def _make_async_client(self) -> Any:
-        return self._client_classes()[1](**self._client_settings(), http_client=self.async_http_client)
-
-    def _close(self) -> None:
-        if self._clients is not None:
-            self._clients.close()
-
-    async def _aclose(self) -> None:
-        if self._clients is not None:
-            await self._clients.aclose()
 
 
 def _list_of(texts: Iterable[str]) -> list[str]:

@@ -43,7 +43,13 @@ def read(payload: Any, headers: Mapping[str, str], where: Endpoint) -> ProviderR
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"`{where.model}` at {where.base_url} answered JSON that holds no list of embeddings ({error!r})"
         raise EmbeddingIntegrityError(msg) from error
-    return ProviderResponse(vectors, indices=indices, usage=_usage(payload.get("usage")))
+    model = payload.get("model")
+    return ProviderResponse(
+        vectors,
+        indices=indices,
+        usage=_usage(payload.get("usage")),
+        model=model if isinstance(model, str) else None,
+    )
 
 
 def _rows(embeddings: Sequence[Any]) -> Any:

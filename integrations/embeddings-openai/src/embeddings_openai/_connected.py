@@ -1,0 +1,161 @@
+"""How a model reaches its server: address, key, clients, and the pace of its account."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from contextlib import suppress
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from embed_core import OPERATIONAL, BaseEmbedding
+from embed_core.errors import AuthenticationError, ConfigurationError
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr
+
+from embeddings_openai._capabilities import Capabilities, capabilities
+from embeddings_openai._client import Clients
+from embeddings_openai._errors import Endpoint, translated
+from embeddings_openai._exchange import Answer, Body
+from embeddings_openai._pace import PACES, Pace
+
+
+def address(given: str) -> str:
+    """Return a server's address without a slash at the end.
+
+    Raises:
+        ConfigurationError: it holds a password, which addresses show to everybody.
+    """
+    if "@" in urlsplit(given).netloc:
+        msg = "an address must not hold a user or password, since it is shown; use `api_key` or `default_headers`"
+        raise ConfigurationError(msg)
+    return given.rstrip("/")
+
+
+Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given if given is None else address(given))]
+"""A field for an address."""
+
+
+class Connected(BaseEmbedding):
+    """A model behind a server; `OpenAILike` documents the fields."""
+
+    key_variable: ClassVar[str]
+    """The environment variable that holds the key."""
+
+    api_key: Annotated[SecretStr | None, OPERATIONAL] = None
+    timeout: Annotated[float, OPERATIONAL] = Field(default=60.0, gt=0)
+    default_headers: Annotated[dict[str, SecretStr] | None, OPERATIONAL] = None
+    http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    async_http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+
+    _clients: Clients | None = PrivateAttr(default=None)
+    _pace: tuple[Endpoint, Pace] | None = PrivateAttr(default=None)
+
+    # Where it goes
+
+    @abstractmethod
+    def _base_url(self) -> str:
+        """Return the server's address, without a slash at the end."""
+
+    @abstractmethod
+    def _client_settings(self) -> dict[str, Any]:
+        """Return what the SDK's client is made with."""
+
+    @abstractmethod
+    def _client_classes(self) -> tuple[Any, Any]:
+        """Return the SDK's sync and async client."""
+
+    def _origin(self) -> Any:
+        origin = super()._origin()
+        with suppress(ConfigurationError):  # said when it is needed
+            parts = urlsplit(self._base_url())
+            origin = replace(origin, address=parts.hostname, port=parts.port, encoding_formats=("base64",))
+        return origin
+
+    def _endpoint_model(self) -> str:
+        return self.model_name
+
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(self._endpoint_model(), self._base_url(), self._key(), self.key_variable)
+
+    def _capabilities(self) -> Capabilities:
+        return capabilities(self._base_url())
+
+    def _key(self) -> str:
+        key = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable, "")
+        if not key.strip():
+            msg = (
+                f"`{self.model_name}` needs an API key and there is none; set `{self.key_variable}` or pass `api_key=`"
+            )
+            raise AuthenticationError(msg)
+        return key.strip()
+
+    # One request
+
+    def _post(self, body: Body) -> Answer:
+        with translated(self._endpoint()):
+            import openai
+
+            client = self._connections().sync()
+            response = client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
+            return self._observed(response.content, response.response.headers)
+
+    async def _apost(self, body: Body) -> Answer:
+        with translated(self._endpoint()):
+            import openai
+
+            client = await self._connections().current()
+            response = await client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
+            return self._observed(response.content, response.response.headers)
+
+    def _observed(self, content: bytes, headers: Any) -> Answer:
+        self._current_pace().observe(headers)
+        return content, headers
+
+    def _current_pace(self) -> Pace:
+        where = self._endpoint()
+        if self._pace is None or self._pace[0] != where:
+            self._pace = where, PACES.of(where.base_url, where.secret, where.model)
+        return self._pace[1]
+
+    # Clients
+
+    def _shared_settings(self) -> dict[str, Any]:
+        headers = self.default_headers or {}
+        return {
+            "timeout": self.timeout,
+            "max_retries": 0,  # the engine retries; two layers would multiply
+            "default_headers": {name: value.get_secret_value() for name, value in headers.items()},
+        }
+
+    def _connections(self) -> Clients:
+        """Return the clients for the settings of this moment; those for former ones are closed."""
+        settings = self._client_settings(), self.http_client, self.async_http_client
+        with self._making:
+            former = self._own_clients()
+            if former is not None and former.settings == settings:
+                return former
+            owned = self.http_client is None, self.async_http_client is None
+            clients = Clients(settings, os.getpid(), self._make_client, self._make_async_client, *owned)
+            self._clients = clients
+        if former is not None:
+            former.close()
+        return clients
+
+    def _make_client(self) -> Any:
+        return self._client_classes()[0](**self._client_settings(), http_client=self.http_client)
+
+    def _make_async_client(self) -> Any:
+        return self._client_classes()[1](**self._client_settings(), http_client=self.async_http_client)
+
+    def _close(self) -> None:
+        if (clients := self._own_clients()) is not None:
+            clients.close()
+
+    async def _aclose(self) -> None:
+        if (clients := self._own_clients()) is not None:
+            await clients.aclose()
+
+    def _own_clients(self) -> Clients | None:
+        """Return the clients that this process has made; those of a parent are the parent's to close."""
+        return self._clients if self._clients is not None and self._clients.pid == os.getpid() else None
