@@ -107,9 +107,7 @@ def test_an_address_with_a_password_is_refused_without_showing_it(monkeypatch: p
     given = "http://me:secret@gateway/v1"
     if source == "environment":
         monkeypatch.setenv("OPENAI_BASE_URL", given)
-    with pytest.raises(
-        ConfigurationError if source == "environment" else ValueError, match="must not hold a user"
-    ) as caught:
+    with pytest.raises(ValueError, match="must not hold a user") as caught:
         OpenAIEmbedding(api_key=KEY, api_base=given if source == "argument" else None).get_text_embedding("a")
     assert "secret" not in str(caught.value)
 
