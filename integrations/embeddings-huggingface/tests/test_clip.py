@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embed_core import open_image, resolve_embed_model
+from embed_core import BaseEmbedding, open_image, resolve_embed_model
 from embed_core.errors import ConfigurationError, InputTooLongError
 from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import MultiModalConformance
 from embeddings_huggingface import ClipEmbedding, HuggingFaceEmbedding
 
 TEXTS = ["a wing", "bread", "", "an aircraft with far more letters than there are positions"]
@@ -66,6 +67,18 @@ def tiny_siglip(tmp_path_factory: pytest.TempPathFactory, wordpiece: Callable[..
 @pytest.fixture(params=["clip", "siglip"])
 def folder(request: pytest.FixtureRequest, tiny_clip: Path, tiny_siglip: Path) -> Path:
     return tiny_clip if request.param == "clip" else tiny_siglip
+
+
+class TestConformance(MultiModalConformance):
+    tolerance = 1e-5
+
+    @pytest.fixture
+    def model(self, tiny_clip: Path) -> BaseEmbedding:
+        return ClipEmbedding(tiny_clip, device="cpu", embed_batch_size=2)
+
+    @pytest.fixture
+    def images(self, pictures: list[Any]) -> list[bytes]:
+        return [as_file(picture) for picture in pictures[:3]]
 
 
 def test_texts_and_images_are_those_of_transformers(folder: Path, pictures: list[Any]) -> None:

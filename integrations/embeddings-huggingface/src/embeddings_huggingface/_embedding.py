@@ -14,7 +14,7 @@ from embeddings_huggingface import _plain, _sentence
 from embeddings_huggingface._failures import loading_failed
 from embeddings_huggingface._local import LocalEmbedding
 from embeddings_huggingface._runtime import Options, resolve_device
-from embeddings_huggingface._source import Source, absolute, cached_models, find, looks_like_a_path, understood
+from embeddings_huggingface._source import Source, absolute, cache, cached_models, find, looks_like_a_path, understood
 from embeddings_huggingface._weights import SHARED, Encoder, Weights
 
 _DEFAULT = "BAAI/bge-small-en-v1.5"
@@ -134,14 +134,14 @@ class HuggingFaceEmbedding(LocalEmbedding):
     def _source(self) -> Source:
         if self._found is None:
             plain = self.pooling is not None
-            self._found = find(self.model_name, self.revision, self.cache_folder, plain=plain)
+            self._found = find(self.model_name, self.revision, cache(self.cache_folder), plain=plain)
         return self._found
 
     def _options(self) -> Options:
         return Options(
             device=None if "device_map" in self.model_kwargs else resolve_device(self.device),
             dtype=self.dtype,
-            cache_folder=self.cache_folder,
+            cache_folder=cache(self.cache_folder),
             trust_remote_code=self.trust_remote_code,
             backend=self.backend,
             raw=self.normalize is False,

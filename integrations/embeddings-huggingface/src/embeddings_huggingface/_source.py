@@ -20,7 +20,6 @@ _log = logging.getLogger("embeddings_huggingface")
 _MODULES = "modules.json"
 _MARKERS = (_MODULES, "config.json", "adapter_config.json")
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")}
-_CACHE = "SENTENCE_TRANSFORMERS_HOME"
 _said: set[str] = set()
 
 
@@ -107,16 +106,21 @@ def find(name: str, revision: str | None = None, cache_folder: str | None = None
     markers = _MARKERS[1:] if plain else _MARKERS
     if looks_like_a_path(name):
         return _folder(Path(name).expanduser(), markers)
-    return _repository(name, revision, cache_folder or os.environ.get(_CACHE), markers)
+    return _repository(name, revision, cache_folder, markers)
+
+
+def cache(folder: str | None) -> str | None:
+    """Return where repositories are cached: the folder given, else the one of sentence-transformers, if it is set."""
+    return folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
 
 
 def cached_models() -> list[str]:
     """Return the names of the sentence-transformers models in the cache on this machine."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    cache = Path(os.environ.get(_CACHE) or HF_HUB_CACHE)
-    found = cache.glob(f"models--*--*/snapshots/*/{_MODULES}")
-    return sorted({"/".join(path.relative_to(cache).parts[0].split("--", 2)[1:]) for path in found})
+    folder = Path(cache(None) or HF_HUB_CACHE)
+    found = folder.glob(f"models--*--*/snapshots/*/{_MODULES}")
+    return sorted({"/".join(path.relative_to(folder).parts[0].split("--", 2)[1:]) for path in found})
 
 
 def _folder(path: Path, expected: Sequence[str]) -> Source:
@@ -149,21 +153,21 @@ def _modules(marker: Path) -> list[dict[str, Any]]:
     return modules
 
 
-def _repository(name: str, revision: str | None, cache: str | None, markers: Sequence[str]) -> Source:
+def _repository(name: str, revision: str | None, folder: str | None, markers: Sequence[str]) -> Source:
     # sentence-transformers' own models go by their bare names
     repositories = [name] if "/" in name else [f"sentence-transformers/{name}", name]
     failures: list[Exception] = []
     for repository in repositories:
         try:
-            return _in_repository(repository, revision, cache, markers)
+            return _in_repository(repository, revision, folder, markers)
         except Exception as error:  # raised below, in our words
             failures.append(error)
     raise loading_failed(failures[0], name) from failures[0]
 
 
-def _in_repository(repository: str, revision: str | None, cache: str | None, markers: Sequence[str]) -> Source:
+def _in_repository(repository: str, revision: str | None, folder: str | None, markers: Sequence[str]) -> Source:
     for marker in markers:
-        path = _hub_file(repository, marker, revision, cache)
+        path = _hub_file(repository, marker, revision, folder)
         if path is not None:
             commit = path.parts[path.parts.index("snapshots") + 1]
             return Source(repository, path, commit=commit)
@@ -171,16 +175,16 @@ def _in_repository(repository: str, revision: str | None, cache: str | None, mar
     raise ConfigurationError(msg)
 
 
-def _hub_file(repository: str, file: str, revision: str | None, cache: str | None) -> Path | None:
+def _hub_file(repository: str, file: str, revision: str | None, folder: str | None) -> Path | None:
     """Return the path of a repository's file in the cache, fetched if need be; None says the repository has none."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    known = try_to_load_from_cache(repository, file, cache_dir=cache, revision=revision)
+    known = try_to_load_from_cache(repository, file, cache_dir=folder, revision=revision)
     if known is not None:
         return Path(known) if isinstance(known, str) else None
     try:
-        return Path(hf_hub_download(repository, file, cache_dir=cache, revision=revision))
+        return Path(hf_hub_download(repository, file, cache_dir=folder, revision=revision))
     except LocalEntryNotFoundError:  # a subclass of the next one that says nothing about the repository
         raise
     except EntryNotFoundError:

@@ -23,7 +23,7 @@ class Worker:
 
     A fast tokenizer breaks when two threads use it (https://github.com/huggingface/transformers/issues/47085), and
     every thread that runs a model gets an OpenMP pool and a memory arena of its own: 16 threads on MiniLM peak at four
-    times the memory of one and are no faster. A forked child starts a fresh thread, so it does not inherit a pool
+    times the memory of one. A forked child starts a fresh thread, so it does not inherit a pool
     whose threads are gone.
     """
 
