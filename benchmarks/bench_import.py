@@ -59,7 +59,7 @@ def _row(module: str, samples: Samples, wall: float, mib: float) -> list[str]:
 def _import(modules: str, others: list[tuple[float, float]]) -> float:
     code = [sys.executable, "-c", _CODE.format(modules=modules)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    told = subprocess.run(code, capture_output=True, text=True, check=True, env=environment).stdout
-    used, elapsed, mib = map(float, told.split())
+    told = subprocess.run(code, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    used, elapsed, mib = map(float, told.stdout.split())
     others.append((elapsed, mib))
     return used
