@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from embed_core import MockEmbedding, _io
-from embed_core._io import Asyncio, Blocking, Threaded, drive, in_thread
+from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive, in_thread
 
 variable = contextvars.ContextVar("variable", default="unset")
 
@@ -78,7 +78,7 @@ def test_an_ended_call_wakes_its_sleeping_batches():
         started.set()
         try:
             await io.sleep(60)
-        except InterruptedError:
+        except Ended:
             woken.set()
             raise
 

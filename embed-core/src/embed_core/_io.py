@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,14 @@ T = TypeVar("T")
 X = TypeVar("X")
 
 _END: Any = object()
+
+_MOST_THREADS = 64
+"""How many threads one event loop waits for at once: thousands of tasks would else open thousands of files and run out.
+
+A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
+"""
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
 
 class IO(Protocol):
@@ -41,8 +50,23 @@ class IO(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, without holding up anybody else."""
+        """Wait, without holding up anybody else.
+
+        Raises:
+            Ended: the call was ended.
+        """
         ...
+
+    def end(self) -> None:
+        """Let nothing of this call sleep any more, nor begin to."""
+        ...
+
+
+class Ended(BaseException):
+    """What waits for its turn, or to try again, need not: something else in the same call has failed for good.
+
+    No `Exception`, as `asyncio.CancelledError` is none: it is nobody's failure.
+    """
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -72,43 +96,52 @@ class Blocking:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251  # this is the blocking runner
 
+    def end(self) -> None:
+        """Do nothing: while one thing happens nothing else sleeps."""
+
 
 class Threaded(Blocking):
     """Batches side by side in threads, for a sync caller of an integration that mostly waits."""
 
     def __init__(self) -> None:
-        self._stopped = threading.Event()
+        self._ended = threading.Event()
 
     async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
         iterator, turn = iter(items), threading.Lock()
         done = queue.SimpleQueue[BaseException | None]()
 
         def work() -> None:
-            while not self._stopped.is_set():
+            while not self._ended.is_set():
                 with turn:
                     item = next(iterator, _END)
                 if item is _END:
                     return
                 drive(fn(item))
 
-        for _ in range(workers):
-            DAEMONS.submit(partial(_report, done, contextvars.copy_context(), work))
         try:
+            for _ in range(workers):
+                DAEMONS.submit(partial(_report, done, contextvars.copy_context(), work))
             for _ in range(workers):
                 _raise(done.get())
         except BaseException:  # Ctrl-C in the waiting caller, too
-            self._stopped.set()
+            self.end()
             raise
 
     async def sleep(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
-            raise InterruptedError("another batch of the same call ended it")
+        if self._ended.wait(seconds):
+            raise Ended
+
+    def end(self) -> None:
+        self._ended.set()
 
 
 class Asyncio:
     """Batches side by side in tasks of the running event loop."""
 
     blocking = False
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         if async_ is not None:
@@ -124,13 +157,40 @@ class Asyncio:
 
         if workers == 1:
             return await work()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(work())
+        tasks = {asyncio.create_task(_caught(work)) for _ in range(workers)}
+        try:
+            while tasks:
+                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    _raise(task.result())
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
         return None
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+            raise Ended
+
+    def end(self) -> None:
+        self._ended.set()
+
+
+async def _caught(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+    """Run `work` and return what it raises.
+
+    Not a `TaskGroup`: that passes over a hook's own `CancelledError`, as if the batch were done, and a task that raises
+    `KeyboardInterrupt` stops the loop before its waiting caller hears of it.
+    """
+    try:
+        await work()
+    except BaseException as error:  # raised again where the caller waits
+        return error
+    return None
 
 
 async def in_thread(fn: Callable[[], T]) -> T:
@@ -139,6 +199,12 @@ async def in_thread(fn: Callable[[], T]) -> T:
     Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
     """
     loop = asyncio.get_running_loop()
+    turns = _turns.setdefault(loop, asyncio.Semaphore(_MOST_THREADS))
+    async with turns:
+        return await _in_thread(fn, loop)
+
+
+async def _in_thread(fn: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
     finished: asyncio.Future[None] = loop.create_future()
     done = queue.SimpleQueue[BaseException | None]()
     results: list[T] = []

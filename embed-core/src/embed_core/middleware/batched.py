@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embed_core._io import IO
+from embed_core._io import IO, Ended
 from embed_core._partial import summary
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbeddingIntegrityError, EmbedError
@@ -38,11 +38,17 @@ class Batched:
             part = request.pick(batch)
             try:
                 rows.place(batch, await next(part))
+            except Ended:  # it waited to be sent, or sent again
+                if not failed:
+                    raise
+                return
             except EmbedError as error:
                 rows.place_some(dict(zip(part.ids, batch, strict=True)), error.completed)
                 failed.update(error.failed or dict.fromkeys(part.ids, error))
             except Exception as error:  # raised below, with what was finished
                 failed.update(dict.fromkeys(part.ids, error))
+            if failed and not request.keep_going:
+                io.end()
             request.progress.advance(len(batch))
 
         await io.map(send, batches, workers=min(self.workers, len(batches)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -17,48 +20,93 @@ from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
+from embed_core.errors import EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, visit
 
 _log = logging.getLogger("embed_core.cache")
 
-_Flight: TypeAlias = "Future[Vectors | None]"
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One input on its way.
+
+    Attributes:
+        loop: the event loop whose task embeds it; None for a thread.
+        landed: its vector, or None where the flight gave none.
+        failed: whether it gave none because it cannot, rather than because its call was cancelled.
+    """
+
+    loop: AbstractEventLoop | None
+    landed: Future[Vectors | None] = field(default_factory=Future)
+    failed: bool = False
+
+    def may_carry(self, loop: AbstractEventLoop | None) -> bool:
+        """Tell whether a caller in this loop, or in a thread, may wait for it.
+
+        A thread waits for no task, because it may hold up that task's own event loop. A task of a loop that has stopped
+        may never go on.
+        """
+        return self.loop is None or (loop is not None and self.loop.is_running())
 
 
 class Flights:
     """The inputs that are being embedded right now, by cache key."""
 
     def __init__(self) -> None:
+        self.reset()
+        _every.add(self)
+
+    def reset(self) -> None:
+        """Forget every flight: in a forked child nobody is there to land one."""
         self._lock = threading.Lock()
-        self._sync: dict[bytes, _Flight] = {}
-        self._async: dict[bytes, _Flight] = {}
+        self._of_threads: dict[bytes, Flight] = {}
+        self._of_tasks: dict[bytes, Flight] = {}
 
-    def board(self, keys: Iterable[bytes], *, blocking: bool) -> tuple[dict[bytes, _Flight], dict[bytes, _Flight]]:
-        """Return the flights that are now the caller's to land, and those of others to wait for.
+    def __len__(self) -> int:
+        return len(self._of_threads) + len(self._of_tasks)
 
-        A blocking caller joins only blocking ones: it might hold up the very event loop that it waits for.
-        """
-        mine: dict[bytes, _Flight] = {}
-        others: dict[bytes, _Flight] = {}
+    def board(
+        self, keys: Iterable[bytes], loop: AbstractEventLoop | None
+    ) -> tuple[dict[bytes, Flight], dict[bytes, Flight]]:
+        """Return the flights that are now the caller's to land, and those of others to wait for."""
+        mine: dict[bytes, Flight] = {}
+        others: dict[bytes, Flight] = {}
+        own = self._of_threads if loop is None else self._of_tasks
         with self._lock:
             for key in keys:
-                flight = self._sync.get(key) or (None if blocking else self._async.get(key))
+                there = (self._of_threads.get(key), self._of_tasks.get(key))
+                flight = next((one for one in there if one is not None and one.may_carry(loop)), None)
                 if flight is None:
-                    mine[key] = (self._sync if blocking else self._async)[key] = Future()
+                    mine[key] = own[key] = Flight(loop)
                 else:
                     others[key] = flight
         return mine, others
 
-    def land(self, flights: dict[bytes, _Flight], vectors: dict[bytes, Vectors], *, blocking: bool) -> None:
-        """Give the waiting callers their vectors, or None where the flight failed and they must try themselves."""
+    def land(self, flights: Mapping[bytes, Flight], vectors: Mapping[bytes, Vectors]) -> None:
+        """Give the waiting callers their vectors, or None where they must try themselves."""
         with self._lock:
-            for key in flights:
-                del (self._sync if blocking else self._async)[key]
+            for key, flight in flights.items():
+                own = self._of_threads if flight.loop is None else self._of_tasks
+                if own.get(key) is flight:
+                    del own[key]
         for key, flight in flights.items():
-            flight.set_result(vectors.get(key))
+            flight.landed.set_result(vectors.get(key))
 
 
-async def _land_async(flight: _Flight) -> Vectors | None:
-    return await asyncio.shield(asyncio.wrap_future(flight))
+_every: weakref.WeakSet[Flights] = weakref.WeakSet()
+
+
+def _reset_all() -> None:
+    for flights in list(_every):
+        flights.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)
+
+
+async def _landed(flight: Flight) -> Vectors | None:
+    return await asyncio.shield(asyncio.wrap_future(flight.landed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +124,52 @@ class Joined:
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         keys = self.keys(request.kind, request.inputs)
-        mine, others = self.flights.board(dict.fromkeys(keys), blocking=io.blocking)
+        vectors: dict[bytes, Vectors] = {}
+        try:
+            while missing := [row for row, key in enumerate(keys) if key not in vectors]:
+                part = request.pick(missing) if vectors else request
+                await self._round(part, [keys[row] for row in missing], vectors, next, io)
+        except InvalidInputError:  # sent again without its culprit, and the store has the rest
+            raise
+        except EmbedError as error:
+            _add_joined(error, dict(zip(request.ids, keys, strict=True)), vectors)
+            raise
+        return np.stack([vectors[key] for key in keys])
+
+    async def _round(
+        self, request: Request, keys: Sequence[bytes], vectors: dict[bytes, Vectors], next: Next, io: IO
+    ) -> None:
+        """Add the vectors of all keys but those whose flight was cancelled."""
+        mine, others = self.flights.board(dict.fromkeys(keys), None if io.blocking else asyncio.get_running_loop())
+        vectors |= await self._fly(request, keys, mine, next, io)
+        for key, flight in others.items():
+            landed = await io.call(flight.landed.result, partial(_landed, flight))
+            if landed is not None:
+                vectors[key] = landed
+        failed = [row for row, key in enumerate(keys) if key in others and others[key].failed]
+        if failed:  # not another round: where nobody succeeds, the last caller would wait for all others to fail
+            alone = await next(request.pick(failed))
+            vectors |= zip((keys[row] for row in failed), alone, strict=True)
+
+    async def _fly(
+        self, request: Request, keys: Sequence[bytes], mine: dict[bytes, Flight], next: Next, io: IO
+    ) -> dict[bytes, Vectors]:
+        """Embed what is ours, and land it whatever happens."""
         vectors: dict[bytes, Vectors] = {}
         try:
             vectors |= await self._embed(request, keys, mine, next, io)
+        except InvalidInputError:  # perhaps the fault of another input of the batch
+            raise
+        except Exception:
+            for flight in mine.values():
+                flight.failed = True
+            raise
         finally:
-            self.flights.land(mine, vectors, blocking=io.blocking)
-        for key, flight in others.items():
-            landed = await io.call(flight.result, partial(_land_async, flight))
-            if landed is not None:
-                vectors[key] = landed
-        if failed := [row for row, key in enumerate(keys) if key not in vectors]:
-            again = await self(request.pick(failed), next, io)
-            vectors |= zip((keys[row] for row in failed), again, strict=True)
-        return np.stack([vectors[key] for key in keys])
+            self.flights.land(mine, vectors)
+        return vectors
 
     async def _embed(
-        self, request: Request, keys: Sequence[bytes], mine: dict[bytes, _Flight], next: Next, io: IO
+        self, request: Request, keys: Sequence[bytes], mine: dict[bytes, Flight], next: Next, io: IO
     ) -> dict[bytes, Vectors]:
         """Embed what is ours, unless another call finished and stored it between our look-up and now."""
         if not mine:
@@ -111,3 +188,10 @@ class Joined:
         except Exception:  # a cache never loses or blocks an embedding
             _log.debug("the embeddings cache could not be read and is bypassed", exc_info=True)
             return {}
+
+
+def _add_joined(error: EmbedError, position: Mapping[int, bytes], vectors: Mapping[bytes, Vectors]) -> None:
+    if vectors:
+        done = {id_: vectors[key] for id_, key in position.items() if key in vectors}
+        error.failed = error.failed or {id_: error for id_ in position if id_ not in done}
+        error.completed = done | dict(error.completed)

@@ -25,12 +25,22 @@ class Remembered:
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         vectors = await next(request)
+        begun: list[bool] = []
+
+        def write() -> None:
+            begun.append(True)
+            self._write(request, vectors)
+
         try:
-            await visit(self.store, io, lambda: self._write(request, vectors))
-        except Exception:  # a cache never loses or blocks an embedding
-            _log.warning("the embeddings cache could not be written and is bypassed", exc_info=True)
+            await visit(self.store, io, write)
+        finally:
+            if not begun:  # cancelled while it waited for a thread
+                write()
         return vectors
 
     def _write(self, request: Request, vectors: Vectors) -> None:
-        keys = self.keys(request.kind, request.inputs)
-        self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True)))
+        try:
+            keys = self.keys(request.kind, request.inputs)
+            self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True)))
+        except Exception:  # a cache never loses or blocks an embedding
+            _log.warning("the embeddings cache could not be written and is bypassed", exc_info=True)
