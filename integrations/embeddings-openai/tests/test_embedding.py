@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from embed_core import Vectors, resolve_embed_model
+from embed_core import RetryPolicy, Vectors, resolve_embed_model
 from embed_core.errors import AuthenticationError, InvalidInputError
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
@@ -110,6 +110,12 @@ def test_an_address_with_a_password_is_refused_without_showing_it(monkeypatch: p
     with pytest.raises(ValueError, match="must not hold a user") as caught:
         OpenAIEmbedding(api_key=KEY, api_base=given if source == "argument" else None).get_text_embedding("a")
     assert "secret" not in str(caught.value)
+
+
+def test_max_retries_is_short_for_a_retry_policy() -> None:
+    assert OpenAIEmbedding(max_retries=1).retry == RetryPolicy(max_retries=1)
+    both = OpenAIEmbedding(max_retries=1, retry=RetryPolicy(total_seconds=5))
+    assert both.retry == RetryPolicy(max_retries=1, total_seconds=5)
 
 
 # Keys

@@ -7,6 +7,7 @@ import socket
 import pytest
 from embed_core.errors import (
     AuthenticationError,
+    ConfigurationError,
     EmbedError,
     InputTooLongError,
     InvalidInputError,
@@ -123,6 +124,23 @@ def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch, server: FakeEmbed
     assert "the proxy refused the connection; check `HTTPS_PROXY`" in str(error)
 
 
+def test_a_key_with_a_line_break_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"the key for .* holds a line break") as caught:
+        OpenAIEmbedding(api_key="sk-secret\nsk-other").get_text_embedding("a")
+    assert "sk-" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="the header `x-token` holds") as caught:
+        OpenAIEmbedding(api_key=KEY, default_headers={"x-token": "tökèn"}).get_text_embedding("a")
+    assert "tökèn" not in str(caught.value)
+
+
+def test_a_header_that_a_gateway_echoes_is_not_shown(server: FakeEmbeddingServer) -> None:
+    token = "token-of-the-gateway"
+    server.inject(faults.error(403, f"token {token} is not allowed here"))
+    error = unreachable(server.base_url, default_headers={"x-token": token})
+    assert token not in str(error)
+    assert token not in str(error.__cause__)
+
+
 def test_no_address_at_all() -> None:
     error = unreachable("api.openai.com/v1")
     assert "no usable address; check `api_base`" in str(error)
@@ -153,6 +171,7 @@ def test_a_provider_that_does_not_answer(server: FakeEmbeddingServer) -> None:
             InputTooLongError,
         ),
         (422, {"detail": [{"loc": ["body", "input"], "msg": "field required"}]}, InvalidInputError),
+        (500, {"error": {"message": "input is too large to process.", "type": "server_error"}}, InputTooLongError),
         (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
         (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
         (400, {"object": "error", "message": "maximum context length is 512 tokens", "code": 400}, InputTooLongError),

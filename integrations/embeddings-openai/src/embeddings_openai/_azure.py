@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from embeddings_openai import _models
 from embeddings_openai._capabilities import Capabilities
-from embeddings_openai._connected import Address, address
+from embeddings_openai._connected import Address, address, sendable
 from embeddings_openai._embedding import openai_capabilities
 from embeddings_openai._openai_like import OpenAILike
 
@@ -72,7 +72,7 @@ class AzureOpenAIEmbedding(OpenAILike):
         if self.azure_ad_token_provider is not None:
             return ""
         if self.api_key is None and (token := self._token()) is not None:
-            return token
+            return sendable(token.strip(), f"the token for `{self.model_name}`")
         return super()._key()
 
     def _token(self) -> str | None:

@@ -132,8 +132,10 @@ class Offline:
     async def _place(self, request: Request, onward: Onward, texts: set[str], done: dict[int, Vectors]) -> None:
         """Pass on what one job answered, so that it is in the cache before the next one is looked at."""
         rows = [row for row, text in enumerate(request.inputs) if text in texts and row not in done]
-        vectors = await onward(request.pick(rows))
-        done.update(zip(rows, vectors, strict=True))
+        there = [row for row in rows if request.inputs[row] in self.results.vectors]
+        for part in (there, [row for row in rows if row not in set(there)]):  # what is paid for is placed first
+            if part:
+                done.update(zip(part, await onward(request.pick(part)), strict=True))
         self.results.vectors.clear()
         self.results.failures.clear()
 

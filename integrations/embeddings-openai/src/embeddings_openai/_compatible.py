@@ -10,7 +10,7 @@ from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
 from pydantic import Field
 
-from embeddings_openai._connected import Address, address
+from embeddings_openai._connected import Address, address, sendable
 from embeddings_openai._exchange import Exchange, Talk
 from embeddings_openai._openai_like import OpenAILike
 
@@ -63,7 +63,7 @@ class OpenAICompatibleEmbedding(OpenAILike):
 
     def _key(self) -> str:
         given = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable)
-        return (given or "").strip()
+        return sendable((given or "").strip(), f"the key for `{self.model_name}`")
 
     def _client_settings(self) -> dict[str, Any]:
         return {

@@ -36,6 +36,14 @@ Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given 
 """A field for an address."""
 
 
+def sendable(value: str, what: str) -> str:
+    """Refuse what no header can hold here, because the HTTP library would show it."""
+    if not (value.isascii() and value.isprintable()):
+        msg = f"{what} holds a line break or another character that no header can hold; check where it comes from"
+        raise ConfigurationError(msg)
+    return value
+
+
 class Connected(BaseEmbedding):
     """A model behind a server; `OpenAILike` documents the fields."""
 
@@ -76,7 +84,8 @@ class Connected(BaseEmbedding):
         return self.model_name
 
     def _endpoint(self) -> Endpoint:
-        return Endpoint(self._endpoint_model(), self._base_url(), self._key(), self.key_variable)
+        headers = tuple((self._headers() or {}).values())
+        return Endpoint(self._endpoint_model(), self._base_url(), self._key(), headers, self.key_variable)
 
     def _capabilities(self) -> Capabilities:
         return capabilities(self._base_url())
@@ -88,7 +97,7 @@ class Connected(BaseEmbedding):
                 f"`{self.model_name}` needs an API key and there is none; set `{self.key_variable}` or pass `api_key=`"
             )
             raise AuthenticationError(msg)
-        return key.strip()
+        return sendable(key.strip(), f"the key for `{self.model_name}`")
 
     # One request
 
@@ -121,11 +130,18 @@ class Connected(BaseEmbedding):
     # Clients
 
     def _shared_settings(self) -> dict[str, Any]:
-        headers = self.default_headers or {}
         return {
             "timeout": self.timeout,
             "max_retries": 0,  # the engine retries; two layers would multiply
-            "default_headers": {name: value.get_secret_value() for name, value in headers.items()},
+            "default_headers": self._headers(),
+        }
+
+    def _headers(self) -> dict[str, str] | None:
+        if self.default_headers is None:
+            return None
+        return {
+            name: sendable(value.get_secret_value(), f"the header `{name}`")
+            for name, value in self.default_headers.items()
         }
 
     def _connections(self) -> Clients:

@@ -40,20 +40,24 @@ class Endpoint:
 
     Attributes:
         secret: the key, only to take it out of what others say.
+        others: the values of headers, which may be secrets too.
         key_variable: the environment variable it may come from.
     """
 
     model: str
     base_url: str
     secret: str = ""
+    others: tuple[str, ...] = ()
     key_variable: str = "OPENAI_API_KEY"
 
     def __repr__(self) -> str:
         return f"Endpoint({self.model!r}, {self.base_url!r})"
 
     def scrub(self, text: str) -> str:
-        """Return the text without the key."""
-        return text.replace(self.secret, "***") if self.secret else text
+        """Return the text without secrets."""
+        for secret in filter(None, (self.secret, *self.others)):
+            text = text.replace(secret, "***")
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,8 @@ class Refusal:
             return AuthenticationError
         if self.status == 408:
             return ProviderTimeoutError
+        if self.status == 500 and "input is too large" in self.message:  # llama.cpp
+            return InputTooLongError
         if self.status in {409, 424, 425} or self.status >= 500:
             return ProviderUnavailableError
         if self.status == 413 or (self.status in {400, 422} and _TOO_LONG.search(self.message)):
@@ -170,7 +176,7 @@ def _translate(error: Exception, where: Endpoint) -> EmbedError:
     if isinstance(error, openai.APITimeoutError):
         return ProviderTimeoutError(f"{asked}: no answer in time; raise `timeout` or lower `embed_batch_size`")
     if isinstance(error, openai.APIConnectionError):
-        return ProviderUnavailableError(f"{asked}: {_connection_words(error)}")
+        return ProviderUnavailableError(f"{asked}: {where.scrub(_connection_words(error))}")
     return ProviderError(f"{asked}: {type(error).__name__}: {where.scrub(str(error))}")
 
 
@@ -203,8 +209,9 @@ _CONNECTION = (
 
 
 def _scrub(error: BaseException, where: Endpoint) -> None:
-    """Take the key out of the exception that stays visible as the cause: servers echo it."""
-    if where.secret and where.secret in str(error):
-        error.args = tuple(where.scrub(one) if isinstance(one, str) else one for one in error.args)
-        if hasattr(error, "message"):
-            error.message = where.scrub(str(error.message))
+    """Take secrets out of the exceptions that stay visible as causes: servers echo them, and so does `httpx`."""
+    for one in (error, *_causes(error)):
+        if where.scrub(str(one)) != str(one):
+            one.args = tuple(where.scrub(part) if isinstance(part, str) else part for part in one.args)
+            if hasattr(one, "message"):
+                one.message = where.scrub(str(one.message))

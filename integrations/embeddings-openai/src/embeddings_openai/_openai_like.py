@@ -46,13 +46,13 @@ class OpenAILike(Connected):
     _meter: Meter = PrivateAttr(default_factory=Meter)
 
     def __init__(self, model: str | None = None, *, max_retries: int | None = None, **settings: Any) -> None:
-        """Set up the model; `max_retries` is short for `retry=RetryPolicy(max_retries=…)`."""
+        """Set up the model; `max_retries` is short for a `retry` with that many."""
         if model is not None:
             settings["model_name"] = model
         if settings.get("model_name") == "":
             del settings["model_name"]
         if max_retries is not None:
-            settings["retry"] = RetryPolicy(max_retries=max_retries)
+            settings["retry"] = RetryPolicy(**dict(settings.get("retry", {})) | {"max_retries": max_retries})
         super().__init__(**settings)
 
     @property
