@@ -1,5 +1,7 @@
 """The rate limiter, on a clock that the tests hold."""
 
+import time
+
 import pytest
 from embed_core import RateLimiter
 from embed_core.errors import ConfigurationError
@@ -29,7 +31,7 @@ def test_no_minute_holds_more_than_the_budget_and_nobody_overtakes(algorithm, st
         clock.now += pause
         reservation = limiter.reserve(amount)
         assert reservation.seconds >= 0
-        sent.append((clock.now + reservation.seconds, amount))
+        sent.append((reservation.at, amount))
     times = [at for at, _ in sent]
     assert times == sorted(times)
     burst = 1 if algorithm == "sliding_window" else 2  # a full bucket, and what flows in meanwhile
@@ -66,6 +68,68 @@ def test_a_place_given_back_is_the_next_ones(algorithm):
     assert waiting.seconds == 60
     limiter.give_back(waiting)
     assert limiter.reserve(0).seconds == 60
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+@given(
+    before=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50)), max_size=12),
+    cancelled=st.lists(st.integers(0, 50), min_size=1, max_size=12),
+    later=st.floats(0, 90),
+    after=st.integers(0, 50),
+    data=st.data(),
+)
+def test_places_given_back_leave_no_trace(algorithm, before, cancelled, later, after, data):
+    clock, twin_clock = Clock(), Clock()
+    limiter = RateLimiter(requests_per_minute=4, tokens_per_minute=60, algorithm=algorithm, clock=clock)
+    twin = RateLimiter(requests_per_minute=4, tokens_per_minute=60, algorithm=algorithm, clock=twin_clock)
+    for pause, amount in before:
+        clock.now = twin_clock.now = clock.now + pause
+        limiter.reserve(amount)
+        twin.reserve(amount)
+    waiting = [one for amount in cancelled if (one := limiter.reserve(amount)).seconds > 0]
+    if len(waiting) == len(cancelled):
+        for one in data.draw(st.permutations(waiting)):
+            limiter.give_back(one)
+        clock.now = twin_clock.now = clock.now + later
+        assert limiter.reserve(after).at == pytest.approx(twin.reserve(after).at)
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50), st.booleans()), max_size=60),
+    requests=st.integers(1, 20),
+    tokens=st.integers(50, 200),
+)
+def test_giving_back_lets_nobody_exceed_the_budget(algorithm, steps, requests, tokens):
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=requests, tokens_per_minute=tokens, algorithm=algorithm, clock=clock)
+    sent, waiting = [], []
+    for pause, amount, give_back in steps:
+        clock.now += pause
+        sent += [one for one in waiting if one.at <= clock.now]
+        waiting = [one for one in waiting if one.at > clock.now]
+        if give_back and waiting:
+            limiter.give_back(waiting.pop(amount % len(waiting)))
+        else:
+            waiting.append(limiter.reserve(amount))
+    sent += waiting
+    burst = 1 if algorithm == "sliding_window" else 2
+    for start in sent:
+        minute = [one.tokens for one in sent if start.at <= one.at < start.at + 60 - 1e-6]
+        assert len(minute) <= requests * burst
+        assert sum(minute) <= tokens * burst + 1e-6
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+def test_ten_thousand_may_wait_and_leave_in_no_time(algorithm):
+    limiter = RateLimiter(requests_per_minute=500, tokens_per_minute=10**6, algorithm=algorithm, clock=Clock())
+    began = time.perf_counter()
+    waiting = [limiter.reserve(10) for _ in range(10_000)]
+    assert waiting[-1].seconds > 60
+    for one in waiting[500:]:
+        limiter.give_back(one)
+    assert limiter.reserve(10).seconds <= 60
+    assert time.perf_counter() - began < 5
 
 
 def test_no_limit_never_waits():

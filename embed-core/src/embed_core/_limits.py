@@ -53,7 +53,7 @@ class RateLimiter:
         meter = _ALGORITHMS[algorithm]
         self._requests = meter(requests_per_minute) if requests_per_minute is not None else None
         self._tokens = meter(tokens_per_minute) if tokens_per_minute is not None else None
-        self._last = 0.0
+        self._ahead: deque[float] = deque()
 
     def reserve(self, tokens: int) -> Reservation:
         """Take one request of `tokens` tokens out of the budget; its `seconds` say how long to wait before sending it.
@@ -69,17 +69,22 @@ class RateLimiter:
             raise ConfigurationError(msg)
         with self._lock:
             now = self._clock()
-            at = max(now, self._last)
+            while self._ahead and self._ahead[0] <= now:
+                self._ahead.popleft()
+            at = self._ahead[-1] if self._ahead else now
             for meter, amount in self._shares(tokens):
                 at = max(at, meter.earliest(amount, at))
             for meter, amount in self._shares(tokens):
-                meter.take(amount, at)
-            self._last = at
+                meter.take(amount, at, now)
+            if at > now:
+                self._ahead.append(at)
         return Reservation(at - now, at, tokens)
 
     def give_back(self, reservation: Reservation) -> None:
         """Return what was reserved and will not be sent; those who come later wait less."""
         with self._lock:
+            with suppress(ValueError):  # its moment is over
+                self._ahead.remove(reservation.at)
             for meter, amount in self._shares(reservation.tokens):
                 meter.give_back(amount, reservation.at)
 
@@ -105,30 +110,50 @@ class Reservation:
 
 class _Meter(Protocol):
     def earliest(self, amount: int, at: float) -> float: ...
-    def take(self, amount: int, at: float) -> None: ...
+    def take(self, amount: int, at: float, now: float) -> None: ...
     def give_back(self, amount: int, at: float) -> None: ...
 
 
 class _Bucket:
-    """A token bucket, https://en.wikipedia.org/wiki/Token_bucket, that starts full."""
+    """A token bucket, https://en.wikipedia.org/wiki/Token_bucket, that starts full.
+
+    Its level as of now is kept apart from what is reserved ahead, so that what is given back leaves no trace.
+    """
 
     def __init__(self, per_minute: int) -> None:
         self._size = per_minute
         self._rate = per_minute / _MINUTE
-        self._level = float(per_minute)
-        self._updated = -math.inf
+        self._past = (float(per_minute), -math.inf)  # level and moment
+        self._ahead: deque[tuple[float, int]] = deque()
+        self._last: tuple[float, float] | None = self._past  # after what is reserved ahead; None where not yet known
 
     def earliest(self, amount: int, at: float) -> float:
-        return at + max(0.0, (amount - self._filled(at)) / self._rate)
+        return at + max(0.0, (amount - self._filled(self._end(), at)) / self._rate)
 
-    def take(self, amount: int, at: float) -> None:
-        self._level, self._updated = self._filled(at) - amount, at
+    def take(self, amount: int, at: float, now: float) -> None:
+        self._last = self._filled(self._end(), at) - amount, at
+        self._ahead.append((at, amount))
+        while self._ahead and self._ahead[0][0] <= now:
+            at, amount = self._ahead.popleft()
+            self._past = self._filled(self._past, at) - amount, at
 
     def give_back(self, amount: int, at: float) -> None:
-        self._level = min(self._size, self._level + amount)
+        try:
+            self._ahead.remove((at, amount))
+        except ValueError:  # its moment is over
+            self._past = min(self._size, self._past[0] + amount), self._past[1]
+        self._last = None
 
-    def _filled(self, at: float) -> float:
-        return min(self._size, self._level + max(0.0, at - self._updated) * self._rate)
+    def _end(self) -> tuple[float, float]:
+        if self._last is None:
+            self._last = self._past
+            for at, amount in self._ahead:
+                self._last = self._filled(self._last, at) - amount, at
+        return self._last
+
+    def _filled(self, since: tuple[float, float], at: float) -> float:
+        level, moment = since
+        return min(self._size, level + max(0.0, at - moment) * self._rate)
 
 
 class _Window:
@@ -137,26 +162,38 @@ class _Window:
     def __init__(self, per_minute: int) -> None:
         self._size = per_minute
         self._log: deque[tuple[float, int]] = deque()
+        self._end: deque[tuple[float, int]] | None = deque()  # the minute before the last reservation; None: not known
         self._used = 0
 
     def earliest(self, amount: int, at: float) -> float:
+        end = self._last_minute()
         used = self._used
-        for taken_at, taken in self._log:
+        for taken_at, taken in end:
             if taken_at + _MINUTE > at and used + amount <= self._size:
                 break
             at, used = max(at, taken_at + _MINUTE), used - taken
         return at
 
-    def take(self, amount: int, at: float) -> None:
-        while self._log and self._log[0][0] + _MINUTE <= at:
-            self._used -= self._log.popleft()[1]
+    def take(self, amount: int, at: float, now: float) -> None:
+        end = self._last_minute()
+        while end and end[0][0] + _MINUTE <= at:
+            self._used -= end.popleft()[1]
+        while self._log and self._log[0][0] + _MINUTE <= now:
+            self._log.popleft()
+        end.append((at, amount))
         self._log.append((at, amount))
         self._used += amount
 
     def give_back(self, amount: int, at: float) -> None:
         with suppress(ValueError):  # it has left the window already
             self._log.remove((at, amount))
-            self._used -= amount
+            self._end = None
+
+    def _last_minute(self) -> deque[tuple[float, int]]:
+        if self._end is None:
+            self._end = self._log.copy()
+            self._used = sum(amount for _, amount in self._end)
+        return self._end
 
 
 _ALGORITHMS: dict[str, Callable[[int], _Meter]] = {"token_bucket": _Bucket, "sliding_window": _Window}
