@@ -11,7 +11,7 @@ from embed_core import OPERATIONAL, Pooling
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from embeddings_huggingface import _plain, _sentence
-from embeddings_huggingface._failures import loading_failed
+from embeddings_huggingface._failures import is_out_of_memory, loading_failed
 from embeddings_huggingface._local import LocalEmbedding
 from embeddings_huggingface._runtime import Options, resolve_device
 from embeddings_huggingface._source import Source, absolute, cache, cached_models, find, looks_like_a_path, understood
@@ -159,10 +159,24 @@ class HuggingFaceEmbedding(LocalEmbedding):
 
 
 def _load(source: Source, options: Options, pooling: Pooling | None) -> Encoder:
+    """Load a model from what is on this machine if that is enough, else with the hub.
+
+    Left to themselves, the loaders ask the hub for every file that a repository might have, cached model or not.
+    """
     try:
         source.check_unchanged()
-        if source.is_sentence_transformer:
-            return _sentence.load(source, options)
-        return _plain.load(source, options, pooling)
+        if source.commit is not None and source.is_complete(options.cache_folder):
+            try:
+                return _load_from(source, options, pooling, local=True)
+            except Exception as error:  # something is missing: the hub has it, or knows what is wrong
+                if is_out_of_memory(error):
+                    raise
+        return _load_from(source, options, pooling, local=source.commit is None)
     except Exception as error:
         raise loading_failed(error, source.name) from error
+
+
+def _load_from(source: Source, options: Options, pooling: Pooling | None, *, local: bool) -> Encoder:
+    if source.is_sentence_transformer:
+        return _sentence.load(source, options, local=local)
+    return _plain.load(source, options, pooling, local=local)

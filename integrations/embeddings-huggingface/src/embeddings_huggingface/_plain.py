@@ -15,7 +15,7 @@ from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
 
 
-def load(source: Source, options: Options, pooling: Pooling | None) -> Encoder:
+def load(source: Source, options: Options, pooling: Pooling | None, *, local: bool) -> Encoder:
     """Load a transformers model with its tokenizer, or where it has features of images too with its processor.
 
     Raises:
@@ -29,6 +29,7 @@ def load(source: Source, options: Options, pooling: Pooling | None) -> Encoder:
     place = {
         "revision": source.commit,
         "cache_dir": options.cache_folder,
+        "local_files_only": local,
         "trust_remote_code": options.trust_remote_code,
     }
     with quiet_loading():

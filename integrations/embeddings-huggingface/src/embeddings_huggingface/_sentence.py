@@ -20,7 +20,7 @@ _NAMES = {"query": ("query",), "text": ("document", "passage", "corpus")}
 _TASKS = {"query": "query", "text": "document"}
 
 
-def load(source: Source, options: Options) -> SentenceEncoder:
+def load(source: Source, options: Options, *, local: bool) -> SentenceEncoder:
     """Load a model of sentence-transformers.
 
     Raises:
@@ -36,6 +36,7 @@ def load(source: Source, options: Options) -> SentenceEncoder:
             device=options.device,
             revision=source.commit,
             cache_folder=options.cache_folder,
+            local_files_only=local,
             trust_remote_code=options.trust_remote_code,
             backend=options.backend,
             model_kwargs={**dtype_options(options.dtype), **options.model_kwargs},

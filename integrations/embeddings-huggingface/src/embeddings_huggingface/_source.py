@@ -18,6 +18,7 @@ from embeddings_huggingface._failures import loading_failed
 _log = logging.getLogger("embeddings_huggingface")
 
 _MODULES = "modules.json"
+_SETTINGS, _LENGTHS = "config_sentence_transformers.json", "sentence_bert_config.json"
 _MARKERS = (_MODULES, "config.json", "adapter_config.json")
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")}
 _said: set[str] = set()
@@ -54,6 +55,17 @@ class Source:
         if self.commit is not None:
             return f"{self.name}@{self.commit}"
         return f"folder:{digest(Path(self.name), self.files)}"
+
+    def is_complete(self, cache_folder: str | None) -> bool:
+        """Tell whether the cache knows of every file that changes vectors when it is missing: it is there, or nowhere.
+
+        What cannot be left out needs no look: loading fails without it.
+        """
+        if not self.is_sentence_transformer:
+            return True
+        first = _modules(self.marker)[0].get("path", "")
+        files = (_SETTINGS, f"{first}/{_LENGTHS}".lstrip("/"))
+        return all(_known(self.name, file, self.commit, cache_folder) is not None for file in files)
 
     def check_unchanged(self) -> None:
         """Refuse a folder that was written to since it was looked at.
@@ -177,10 +189,10 @@ def _in_repository(repository: str, revision: str | None, folder: str | None, ma
 
 def _hub_file(repository: str, file: str, revision: str | None, folder: str | None) -> Path | None:
     """Return the path of a repository's file in the cache, fetched if need be; None says the repository has none."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    known = try_to_load_from_cache(repository, file, cache_dir=folder, revision=revision)
+    known = _known(repository, file, revision, folder)
     if known is not None:
         return Path(known) if isinstance(known, str) else None
     try:
@@ -189,6 +201,13 @@ def _hub_file(repository: str, file: str, revision: str | None, folder: str | No
         raise
     except EntryNotFoundError:
         return None
+
+
+def _known(repository: str, file: str, revision: str | None, folder: str | None) -> object:
+    """Return a cached file's path, something else where the repository is known to have none, None if nobody knows."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return try_to_load_from_cache(repository, file, cache_dir=folder, revision=revision)
 
 
 def _listed(files: Sequence[str]) -> str:
