@@ -24,6 +24,7 @@ class Connections:
         self._patience = patience
         self._idle: list[Connection] = []
         self._lent = 0
+        self._pauses = 0
         self._turn = threading.Condition(threading.Lock())
         weakref.finalize(self, _close_all, self._idle)
         with _forking:
@@ -33,6 +34,7 @@ class Connections:
     def lend(self) -> Iterator[Connection]:
         """Give a connection that nobody else uses; one whose user fails is closed, which rolls back."""
         with self._turn:
+            self._turn.wait_for(lambda: not self._pauses)  # where many threads take turns, some would always be lent
             self._lent += 1
             connection = self._idle.pop() if self._idle else None
         try:
@@ -59,11 +61,18 @@ class Connections:
     def pause(self) -> None:
         """Close every connection, and lend none until `resume`."""
         self._turn.acquire()
-        self._turn.wait_for(lambda: not self._lent, self._patience)
-        _close_all(self._idle)
+        self._pauses += 1
+        try:
+            self._turn.wait_for(lambda: not self._lent, self._patience)
+            _close_all(self._idle)
+        except BaseException:  # Ctrl-C
+            self.resume()
+            raise
 
     def resume(self) -> None:
         """Lend again."""
+        self._pauses -= 1
+        self._turn.notify_all()
         self._turn.release()
 
 
