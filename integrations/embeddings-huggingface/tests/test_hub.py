@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.model  # no real weights, but torch in two processes
+
 FIRST, SECOND = "1" * 40, "2" * 40
 
 
