@@ -97,6 +97,8 @@ class TestSearch:
                 "start": 0,
                 "end": 23,
                 "text": "first words\n\nmore of it",
+                "id": None,
+                "metadata": {},
             }
         ]
 

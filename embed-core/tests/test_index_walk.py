@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from embed_core._splitting import TextSplitter
-from embed_core.index._entry import Entry, File, entry
+from embed_core.index._entry import entry, looks_like
+from embed_core.index._item import Entry, Item
 from embed_core.index._walk import Found, Skipped, canonical, is_gone, is_under, walk
 
 SPLITTER = TextSplitter(100, 0)
@@ -146,10 +147,10 @@ class TestEntry:
         path.write_text("some words")
         first = entry(self.found(path), None, SPLITTER)
         os.utime(path, (1_000_000_000, 1_000_000_000))
-        again = entry(self.found(path), first.file, SPLITTER)
-        assert isinstance(again, File)
-        assert again.digest == first.file.digest
-        assert again.looks_like(self.found(path))
+        again = entry(self.found(path), first.item, SPLITTER)
+        assert isinstance(again, Item)
+        assert again.digest == first.item.digest
+        assert looks_like(again, self.found(path))
 
     def test_a_file_changed_just_now_is_looked_into_again(self, tmp_path):
         """Within one tick of the clock, a second change shows the same time and perhaps the same size."""
@@ -158,9 +159,9 @@ class TestEntry:
         found = self.found(path)
         young = entry(found, None, SPLITTER)
         assert isinstance(young, Entry)
-        assert not young.file.looks_like(found)
+        assert not looks_like(young.item, found)
 
     def test_white_space_of_other_alphabets_is_no_text(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("\u2003\u3000\n")
-        assert entry(self.found(path), None, SPLITTER).file.note == "holds no text"
+        assert entry(self.found(path), None, SPLITTER).item.note == "holds no text"

@@ -17,10 +17,12 @@ from embed_core.cli._frame import LazyGroup
 COMMANDS: Final = {
     "alias": "Give names of your own to models.",
     "cache": "See or empty the store of vectors already made.",
-    "index": "Make files searchable: text, Markdown, HTML, PDF and source code.",
+    "collections": "List what indexes hold.",
+    "index": "Make files, or the rows of files, searchable.",
     "models": "List the models there are, or choose the default.",
     "plugins": "List the installed packages that provide models.",
     "search": "Find what answers a question in an index, by meaning.",
+    "similar": "Find what is nearest to a record or file that an index holds.",
     "text": "Embed some words and print the vectors.",
 }
 

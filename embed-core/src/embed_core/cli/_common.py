@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -62,13 +62,16 @@ def open_model(spec: str, *, use_cache: bool = True) -> BaseEmbedding:
 
 
 @contextmanager
-def open_index(folder: str, spec: str | None, *, new: bool = False, **options: Any) -> Iterator[Index]:
+def open_index(
+    folder: str, spec: str | None, *, new: bool = False, dry_run: bool = False, **options: Any
+) -> Iterator[Index]:
     """Lend the index in a folder, with the model named or else its own, and the user's cache.
 
     Args:
         folder: where the index is, or is to be.
         spec: names a model.
         new: whether there may be no index yet; without `spec` it gets the default model.
+        dry_run: whether nothing may be written, not even an empty cache.
         options: for `Index`.
 
     Raises:
@@ -81,7 +84,7 @@ def open_index(folder: str, spec: str | None, *, new: bool = False, **options: A
     if new and spec is None and not index.exists:
         index = Index(folder, "default", **options)
     with closing(open_cache()) as cache:
-        if index.model.embeddings_cache is None:
+        if index.model.embeddings_cache is None and (cache_path().exists() or not dry_run):
             index.model.embeddings_cache = cache
         yield index
 
@@ -116,6 +119,27 @@ def open_cache() -> SQLiteKVStore:
     from embed_core.kvstore import SQLiteKVStore
 
     return SQLiteKVStore(cache_path())
+
+
+def decode_file(file: BinaryIO) -> str:
+    """Return a file's text, without the line end at its end."""
+    return decode(file, file.read())
+
+
+def decode(file: BinaryIO, data: bytes, line: int = 0) -> str:
+    """Return a part of a file as text, without the line end at its end; `line` counts from 0.
+
+    Raises:
+        ClickException: it is no UTF-8.
+    """
+    encoding = "utf-8" if line else "utf-8-sig"  # Windows programs put a mark at the start of a file
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        where = f"byte {error.start} of line {line + 1}" if line else f"byte {error.start}"
+        msg = f"`{file.name}` is no UTF-8 text ({where}: {error.reason}); convert it, as with `iconv -t UTF-8`"
+        raise click.ClickException(msg) from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def show(rows: Sequence[Mapping[str, Any]], form: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
 
-from embed_core.cli._common import cache_option, model_option, open_model
+from embed_core.cli._common import cache_option, decode, model_option, open_model
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding, Vectors
@@ -72,15 +72,7 @@ def _inputs(texts: tuple[str, ...], file: BinaryIO | None, *, lines: bool) -> It
 
 
 def _decoded(file: BinaryIO, parts: Iterable[bytes]) -> Iterator[str]:
-    for number, part in enumerate(parts):
-        encoding = "utf-8" if number else "utf-8-sig"  # Windows programs put a mark at the start of a file
-        try:
-            text = part.decode(encoding)
-        except UnicodeDecodeError as error:
-            where = f"byte {error.start} of line {number + 1}" if number else f"byte {error.start}"
-            msg = f"`{file.name}` is no UTF-8 text ({where}: {error.reason}); convert it, as with `iconv -t UTF-8`"
-            raise click.ClickException(msg) from error
-        yield text.removesuffix("\n").removesuffix("\r")
+    return (decode(file, part, number) for number, part in enumerate(parts))
 
 
 def _embedded(model: BaseEmbedding, kind: Literal["query", "text"], inputs: Iterable[str]) -> Iterator[Vectors]:

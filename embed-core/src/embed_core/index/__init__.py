@@ -1,8 +1,11 @@
-"""A folder that can be searched by meaning: files to chunks to vectors in LanceDB (extra `index`)."""
+"""Texts that can be searched by meaning: files and records to chunks to vectors in LanceDB (extra `index`)."""
 
-from embed_core.index._index import Index, Stats
+from embed_core.index._changes import Changes, Estimate
+from embed_core.index._index import Index
+from embed_core.index._record import Record
 from embed_core.index._rows import Hit
-from embed_core.index._sync import Changes
+from embed_core.index._sources import read_records
+from embed_core.index._stats import Stats
 from embed_core.index._walk import Skipped
 
-__all__ = ["Changes", "Hit", "Index", "Skipped", "Stats"]
+__all__ = ["Changes", "Estimate", "Hit", "Index", "Record", "Skipped", "Stats", "read_records"]

@@ -1,4 +1,4 @@
-"""The vectors of the pieces of some files."""
+"""The vectors of the pieces of some items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from embed_core import BaseEmbedding
 from embed_core._types import Vectors
 from embed_core.errors import InvalidInputError
-from embed_core.index._entry import Entry, Piece
+from embed_core.index._item import Entry, Piece
 from embed_core.index._walk import Skipped
 
 Advance: TypeAlias = Callable[[int], object]
@@ -53,7 +53,8 @@ def _block(texts: Sequence[str], start: int, model: BaseEmbedding, refused: dict
 
 def _told(one: Entry, piece: Piece, reason: str) -> Skipped:
     short = " ".join(reason.split())[:_SHOWN]
-    return Skipped(one.file.source, f"is left out from {one.unit} {piece.first} to {piece.last}: {short}")
+    place = f"{one.unit} {piece.first} to {piece.last}"
+    return Skipped(one.item.source, f"{one.item.name}is left out from {place}: {short}")
 
 
 def _without(one: Entry, left_out: set[int]) -> Entry:
@@ -61,4 +62,4 @@ def _without(one: Entry, left_out: set[int]) -> Entry:
     if len(pieces) == len(one.pieces):
         return one
     note = None if pieces else "holds nothing that the model takes"
-    return replace(one, file=replace(one.file, note=note), pieces=pieces)
+    return replace(one, item=replace(one.item, note=note), pieces=pieces)

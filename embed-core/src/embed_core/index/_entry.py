@@ -1,66 +1,27 @@
-"""What an index holds of one file."""
+"""A file on the disk as an item of an index."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from embed_core._splitting import TextSplitter
-from embed_core.index._document import Unit, UnreadableError
+from embed_core.index._document import Document, UnreadableError
+from embed_core.index._item import Entry, Item, Piece
 from embed_core.index._readers import most_bytes, read
 from embed_core.index._walk import Found, Skipped
 
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT) ticks every two seconds
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file as it was when it was last read.
-
-    Attributes:
-        mtime_ns: 0 where the file was so young that a later change might have shown the same time.
-        note: why it holds nothing to search, or None.
-    """
-
-    source: str
-    size: int
-    mtime_ns: int
-    digest: str
-    note: str | None = None
-
-    def looks_like(self, found: Found) -> bool:
-        """Tell whether the file on disk seems to be unchanged."""
-        return (self.size, self.mtime_ns) == (found.size, found.mtime_ns)
+def looks_like(item: Item, found: Found) -> bool:
+    """Tell whether the file on disk seems to be unchanged."""
+    return (item.size, item.mtime_ns) == (found.size, found.mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk of a file's text: characters `start` to `end`, from the line or page `first` to `last`."""
-
-    text: str
-    start: int
-    end: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file with its pieces, ready to be embedded."""
-
-    file: File
-    unit: Unit
-    pieces: tuple[Piece, ...]
-
-    @property
-    def share(self) -> int:
-        """How many bytes of the file count as done with each piece."""
-        return self.file.size // max(1, len(self.pieces))
-
-
-def entry(found: Found, known: File | None, splitter: TextSplitter) -> Entry | File | Skipped:
+def entry(found: Found, known: Item | None, splitter: TextSplitter) -> Entry | Item | Skipped:
     """Read a file; return its known self, with its new time, where the content is the same."""
     try:
         with Path(found.source).open("rb") as stream:
@@ -68,14 +29,23 @@ def entry(found: Found, known: File | None, splitter: TextSplitter) -> Entry | F
     except OSError as error:
         return Skipped(found.source, f"cannot be read ({error.strerror})")
     settled = found.mtime_ns < time.time_ns() - _SETTLED_NS
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    file = File(found.source, found.size, found.mtime_ns if settled else 0, digest)
-    if known is not None and known.digest == digest:
-        return replace(file, note=known.note)
+    item = Item(found.source, digest(data), size=found.size, mtime_ns=found.mtime_ns if settled else 0)
+    if known is not None and known.digest == item.digest:
+        return replace(item, note=known.note)
     try:
         document = read(found.source, data)
     except UnreadableError as reason:
-        return Entry(replace(file, note=str(reason)), "line", ())
+        return Entry(replace(item, note=str(reason)), "line", (), held=known is not None)
+    return cut(item, document, splitter, held=known is not None)
+
+
+def cut(item: Item, document: Document, splitter: TextSplitter, *, held: bool) -> Entry:
+    """Return an item with the pieces of its text."""
     chunks = splitter.split(document.text, document.syntax, document.language)
     pieces = tuple(Piece(*chunk, *document.place(chunk.start, chunk.end)) for chunk in chunks)
-    return Entry(file if pieces else replace(file, note="holds no text"), document.unit, pieces)
+    return Entry(item if pieces else replace(item, note="holds no text"), document.unit, pieces, held)
+
+
+def digest(data: bytes) -> str:
+    """Return a hash of some content, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

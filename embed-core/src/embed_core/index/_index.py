@@ -5,51 +5,37 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from embed_core import BaseEmbedding, resolve_embed_model
 from embed_core._splitting import TextSplitter
 from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core.index._changes import Changes
+from embed_core.index._folder import CACHE, LOCK, cached, check_new
+from embed_core.index._jobs import JobWriter
 from embed_core.index._lock import only_writer
+from embed_core.index._record import Record
+from embed_core.index._record_sync import RecordSync
 from embed_core.index._rows import Hit
+from embed_core.index._similar import similar
 from embed_core.index._stamp import Stamp
+from embed_core.index._stats import Stats
 from embed_core.index._store import Store
-from embed_core.index._sync import Changes, Sync
-from embed_core.index._walk import TABLE_FOLDER, canonical
-from embed_core.kvstore import SQLiteKVStore
+from embed_core.index._sync import Sync
+from embed_core.index._walk import Skipped, canonical
+from embed_core.index._weigher import Weigher
+from embed_core.index._writer import Writer
 
 _CHUNK_SIZE = 800  # characters: some 200 tokens, which the smallest models in use take whole
 _CHUNK_OVERLAP = 80
-_CACHE, _LOCK = "cache.sqlite", "write.lock"
-_OURS = (_CACHE, _LOCK, TABLE_FOLDER)
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What an index holds.
-
-    Attributes:
-        model: the model as a spec, without its options.
-        bytes: the room on the disk, a cache in the folder included.
-        created: the time in UTC, ISO 8601.
-    """
-
-    folder: str
-    model: str
-    fingerprint: str
-    dimension: int
-    files: int
-    chunks: int
-    bytes: int
-    created: str
 
 
 class Index:
-    """Files cut into chunks, with a vector for each; one folder, which remembers its model.
+    """Files and records cut into chunks, with a vector for each; one folder, which remembers its model.
 
-    Several processes may search while one writes; a search sees whole files only, old or new.
+    Several processes may search while one writes; a search sees whole files and records only, old or new.
     """
 
     def __init__(
@@ -59,6 +45,7 @@ class Index:
         *,
         chunk_size: int | None = None,
         chunk_overlap: int | None = None,
+        store_text: bool | None = None,
     ) -> None:
         """Name a folder; it is made by the first `add`.
 
@@ -67,10 +54,11 @@ class Index:
             model: whatever `resolve_embed_model` takes; None means the one that built the index.
             chunk_size: most characters of a chunk, by default 800; fixed when the index is made.
             chunk_overlap: most characters that a chunk repeats of the one before it, by default 80; fixed as well.
+            store_text: whether the texts are kept beside their vectors, by default True; fixed as well.
         """
         self.folder = Path(canonical(folder))
         self._given = model
-        self._chunks = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap}
+        self._fixed = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap, "store_text": store_text}
         self._model: BaseEmbedding | None = None
         self._opened: Store | None = None
 
@@ -93,12 +81,24 @@ class Index:
         return self._model
 
     def add(
-        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, show_progress: bool = False
+        self,
+        paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        show_progress: bool = False,
+        dry_run: bool = False,
+        batch_jobs: bool = False,
     ) -> Changes:
         """Bring the index up to date with files and folders; return what was done.
 
         Embeds what is new or has changed since the last time, and removes what is gone below the paths. Whatever stops
         it, what is finished is kept, and the next call goes on from there. Files that cannot be read are listed.
+
+        Args:
+            paths: files and folders.
+            show_progress: whether to show a bar.
+            dry_run: only return what would be done, with an estimate of what it takes; nothing is sent or written.
+            batch_jobs: embed by the jobs of the model's provider, which are cheaper and take up to a day; a run that
+                was stopped goes on with the jobs that it has sent.
 
         Raises:
             InvalidInputError: a path does not exist.
@@ -106,18 +106,52 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         roots = [canonical(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        self._check_folder()
-        splitter, model = self._splitter(), self.model
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(self.folder / _LOCK), _cached(model, self.folder / _CACHE):
-            self._opened = None
-            sync = Sync(self.folder, self._store(), model, splitter)
-            sync.run(roots, show_progress=show_progress)
-        self._opened = sync.store
-        return sync.changes
+        with self._writer(dry_run=dry_run, batch_jobs=batch_jobs, show_progress=show_progress) as writer:
+            Sync(self.folder, writer, self._splitter()).run(roots, show_progress=show_progress)
+        return writer.changes
 
-    def search(self, question: str, k: int = 5) -> list[Hit]:
+    def add_records(
+        self,
+        records: Iterable[Record | Skipped],
+        source: str | os.PathLike[str],
+        *,
+        prefix: str = "",
+        show_progress: bool = False,
+        dry_run: bool = False,
+        batch_jobs: bool = False,
+    ) -> Changes:
+        """Bring the index up to date with all records of a source; return what was done.
+
+        A record is known by its source and its id. What is new or has another text is embedded; where only metadata
+        have changed, they are kept without embedding. Records that an earlier call found in the same source under the
+        same prefix, and this one does not, are removed. Of each record only its id and a hash are held in memory.
+
+        Args:
+            records: see `read_records`; a `Skipped` stands for a row that cannot be read, and while there is one,
+                nothing is removed.
+            source: what the records come from: a name, or the path of a file.
+            prefix: put before every id.
+            show_progress: whether to show a bar.
+            dry_run: see `add`.
+            batch_jobs: see `add`.
+
+        Raises:
+            InvalidInputError: there are rows, and none of them can be read.
+            SpaceMismatchError: the index was built with another model.
+            EmbedError: another process is writing, or the model failed.
+        """
+        name = source if isinstance(source, str) else canonical(source)
+        with self._writer(dry_run=dry_run, batch_jobs=batch_jobs, show_progress=show_progress) as writer:
+            RecordSync(writer, self._splitter(), name, prefix).run(records, show_progress=show_progress)
+        return writer.changes
+
+    def search(self, question: str, k: int = 5, *, prefix: str = "") -> list[Hit]:
         """Return the `k` chunks nearest to a question, the best first; all of them are compared.
+
+        Args:
+            question: some words.
+            k: most chunks to return.
+            prefix: if given, only records whose id begins with it are compared.
 
         Raises:
             InvalidInputError: the question is blank or `k` is below 1.
@@ -126,10 +160,28 @@ class Index:
         """
         if not question.strip():
             raise InvalidInputError("the question is blank; ask in some words")
-        if k < 1:
-            raise InvalidInputError(f"`k` is {k}; it must be at least 1")
+        _check_count(k)
         store = self._existing()
-        return store.search(self.model.embed_queries([question])[0], k)
+        return store.search(self.model.embed_queries([question])[0], k, prefix)
+
+    def similar(self, item: str, k: int = 5, *, source: str | os.PathLike[str] | None = None) -> list[Hit]:
+        """Return the nearest chunk of each of the `k` files and records nearest to one, the best first.
+
+        What is compared is the mean of its vectors, weighted by length. It itself is left out; its equals are not.
+        No model is needed.
+
+        Args:
+            item: the id of a record, or else the path of a file.
+            k: most files and records to return.
+            source: tells records apart that have one id in several sources.
+
+        Raises:
+            InvalidInputError: nothing, or more than one record, has this id; or `k` is below 1.
+            ConfigurationError: there is no index in the folder.
+        """
+        _check_count(k)
+        name = source if source is None or isinstance(source, str) else canonical(source)
+        return similar(self._existing(), item, k, name)
 
     def stats(self) -> Stats:
         """Return what the index holds.
@@ -137,18 +189,7 @@ class Index:
         Raises:
             ConfigurationError: there is no index in the folder.
         """
-        store = self._existing()
-        stamp = store.stamp
-        return Stats(
-            folder=str(self.folder),
-            model=stamp.model_label,
-            fingerprint=stamp.fingerprint,
-            dimension=stamp.dimension,
-            files=store.count_files(),
-            chunks=store.count_chunks(),
-            bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-            created=stamp.created,
-        )
+        return Stats.of(self.folder, self._existing())
 
     @property
     def exists(self) -> bool:
@@ -172,48 +213,48 @@ class Index:
     def _no_index(self) -> str:
         return f"there is no index in `{self.folder}`; make one with `embed index PATH --into {self.folder}`"
 
-    def _check_folder(self) -> None:
-        """Refuse to spread a new index among other things."""
-        if self.exists:
+    @contextmanager
+    def _writer(self, *, dry_run: bool, batch_jobs: bool, show_progress: bool) -> Iterator[Writer]:
+        """Lend what a run writes with, while no other run writes."""
+        if not self.exists:
+            check_new(self.folder)
+        self._splitter()
+        model, cache = self.model, self.folder / CACHE
+        if dry_run:
+            with cached(model, cache if cache.exists() else None):
+                yield Weigher(self.folder, self._store(), model, self._new_stamp)
             return
-        try:
-            others = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith((".", *_OURS)))
-        except FileNotFoundError:
-            return
-        except NotADirectoryError as error:
-            raise ConfigurationError(f"`{self.folder}` is a file; name a folder for the index") from error
-        if others:
-            msg = f"`{self.folder}` holds other things, such as `{others[0]}`; name a new or empty folder for the index"
-            raise ConfigurationError(msg)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.folder / LOCK), cached(model, cache):
+            self._opened = None
+            kind = partial(JobWriter, show_progress=show_progress) if batch_jobs else Writer
+            writer = kind(self.folder, self._store(), model, self._new_stamp)
+            yield writer
+        self._opened = writer.store
+
+    def _new_stamp(self, dimension: int) -> Stamp:
+        return Stamp.of(self.model, dimension, self._splitter(), store_text=self._fixed["store_text"] is not False)
 
     def _splitter(self) -> TextSplitter:
+        """Return what cuts texts: as in the index, where there is one."""
         store = self._store()
         if store is None:
-            size, overlap = self._chunks["chunk_size"], self._chunks["chunk_overlap"]
+            size, overlap = self._fixed["chunk_size"], self._fixed["chunk_overlap"]
             size = _CHUNK_SIZE if size is None else size
             return TextSplitter(size, min(_CHUNK_OVERLAP, size // 10) if overlap is None else overlap)
-        return _same_splitter(store.stamp, self._chunks)
+        _check_fixed(store.stamp, self._fixed)
+        return TextSplitter(store.stamp.chunk_size, store.stamp.chunk_overlap)
 
 
-def _same_splitter(stamp: Stamp, wanted: Mapping[str, int | None]) -> TextSplitter:
+def _check_fixed(stamp: Stamp, wanted: Mapping[str, int | None]) -> None:
     for name, value in wanted.items():
         if value not in {None, built := getattr(stamp, name)}:
             msg = (
                 f"`{name}` is {value}, but the index was built with {built}; leave it out, or index into another folder"
             )
             raise ConfigurationError(msg)
-    return TextSplitter(stamp.chunk_size, stamp.chunk_overlap)
 
 
-@contextmanager
-def _cached(model: BaseEmbedding, path: Path) -> Iterator[None]:
-    """Lend a cache to a model that has none, so that nothing is embedded twice by a run that had to be repeated."""
-    if model.embeddings_cache is not None:
-        yield
-        return
-    model.embeddings_cache = store = SQLiteKVStore(path)
-    try:
-        yield
-    finally:
-        model.embeddings_cache = None
-        store.close()
+def _check_count(k: int) -> None:
+    if k < 1:
+        raise InvalidInputError(f"`k` is {k}; it must be at least 1")

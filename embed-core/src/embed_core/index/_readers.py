@@ -62,7 +62,7 @@ def read(source: str, data: bytes) -> Document:
         return read_pdf(data)
     is_html = suffix in _HTML
     text = decode(data, declared_charset(data) if is_html else None)
-    document = read_html(text) if is_html else _plain(text, suffix)
+    document = read_html(text) if is_html else plain(text, suffix)
     if not document.text.strip():
         raise UnreadableError("holds no text")
     return document
@@ -92,7 +92,8 @@ def decode(data: bytes, declared: str | None = None) -> str:
         return data.decode("latin-1")
 
 
-def _plain(text: str, suffix: str) -> Document:
+def plain(text: str, suffix: str = "") -> Document:
+    """Return a text with its lines; what is no Markdown or source code by its suffix is just text."""
     offsets = [0, *(line.end() for line in re.finditer("\n", text))]
     syntax: Syntax = "markdown" if suffix in _MARKDOWN else "code" if suffix in _LANGUAGE_OF else "text"
     return Document(text, offsets, range(1, len(offsets) + 1), syntax=syntax, language=_LANGUAGE_OF.get(suffix))

@@ -1,34 +1,40 @@
-"""Entries as rows of an Arrow table, and rows as search results."""
+"""Items as rows of an Arrow table, and rows as search results."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from embed_core._types import Vectors
 from embed_core.index._document import Unit
-from embed_core.index._entry import Entry, File, Piece
 from embed_core.index._extra import extra
+from embed_core.index._item import Entry, Item, Piece
 
-KEY = ["source", "number"]
-FILE_COLUMNS = ["source", "size", "mtime_ns", "digest", "note"]
-HIT_COLUMNS = ["source", "unit", "first", "last", "start", "end", "text"]
+ITEM = ["source", "id"]
+KEY = [*ITEM, "number"]
+ITEM_COLUMNS = [column.name for column in fields(Item)]
+_PLACE_COLUMNS = ["unit", "first", "last", "start", "end"]
+HIT_COLUMNS = [*ITEM, *_PLACE_COLUMNS, "text", "metadata"]
 
 _NOTHING = Piece("", 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A part of a file that answers a question.
+    """A part of a file or record that answers a question.
 
     Attributes:
         score: the cosine of the angle between question and text, -1 to 1; more is better.
-        source: the file's absolute path.
+        source: the file's absolute path, or what the record comes from.
         unit: what `first` and `last` count, "line" or "page".
-        start: where the text begins among the characters of the file's text.
+        start: where the text begins among the characters of the file's or record's text.
+        text: None where the index keeps no texts.
+        id: the record's id; None for a file.
+        metadata: what else is known of the record.
     """
 
     score: float
@@ -38,50 +44,59 @@ class Hit:
     last: int
     start: int
     end: int
-    text: str
+    text: str | None
+    id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def schema(dimension: int, stamp: bytes) -> Any:
     """Return the table's columns, with the stamp in its metadata.
 
-    A file's data are in every row of it and read from row 0. A file without text has that row, and no vector in it.
+    An item's data are in every row of it. An item without text has one row, and no vector in it.
     """
     pa = extra("pyarrow")
     text, number = pa.string(), pa.int64()
     columns = {
-        "source": text, "number": pa.int32(),
-        "size": number, "mtime_ns": number, "digest": text, "note": text,
+        "source": text, "id": text, "number": pa.int32(),
+        "prefix": text, "size": number, "mtime_ns": number, "digest": text, "note": text, "metadata": text,
         "unit": text, "first": pa.int32(), "last": pa.int32(), "start": number, "end": number, "text": text,
         "vector": pa.list_(pa.float32(), dimension),
     }  # fmt: skip
     return pa.schema(list(columns.items()), metadata={b"embed_core": stamp})
 
 
-def chunk_rows(entries: Sequence[Entry], vectors: Vectors, of: Any) -> Any:
-    """Return the rows of some files, their pieces' vectors in the same order; `of` is the table's schema."""
+def chunk_rows(entries: Sequence[Entry], vectors: Vectors, of: Any, *, with_text: bool) -> Any:
+    """Return the rows of some items, their pieces' vectors in the same order; `of` is the table's schema."""
     pa = extra("pyarrow")
     rows = [(entry, number, piece) for entry in entries for number, piece in enumerate(entry.pieces or (_NOTHING,))]
     values: Mapping[str, Sequence[Any]] = {
         "number": [number for _, number, _ in rows],
         "unit": [entry.unit for entry, _, _ in rows],
-        **{name: [getattr(entry.file, name) for entry, _, _ in rows] for name in FILE_COLUMNS},
-        **{name: [getattr(piece, name) for _, _, piece in rows] for name in ("first", "last", "start", "end", "text")},
+        "text": [piece.text if with_text else None for _, _, piece in rows],
+        **{name: [getattr(entry.item, name) for entry, _, _ in rows] for name in ITEM_COLUMNS},
+        **{name: [getattr(piece, name) for _, _, piece in rows] for name in _PLACE_COLUMNS[1:]},
     }
     there = np.array([piece is not _NOTHING for _, _, piece in rows])
     return pa.table({**values, "vector": _vector_column(pa, vectors, there, of)}, schema=of)
 
 
-def file_rows(files: Sequence[File], of: Any) -> Any:
-    """Return the new data of files whose content is the same."""
+def item_rows(items: Sequence[Item], of: Any) -> Any:
+    """Return the new data of items whose content is the same."""
     pa = extra("pyarrow")
-    values = {name: [getattr(file, name) for file in files] for name in FILE_COLUMNS}
-    names = [*FILE_COLUMNS, "number"]
-    return pa.table({**values, "number": [0] * len(files)}, schema=pa.schema([of.field(name) for name in names]))
+    values = {name: [getattr(item, name) for item in items] for name in ITEM_COLUMNS}
+    return pa.table(values, schema=pa.schema([of.field(name) for name in ITEM_COLUMNS]))
 
 
 def hit(row: Mapping[str, Any]) -> Hit:
     """Return a row of a search as a result."""
-    return Hit(score=1.0 - row["_distance"], **{name: row[name] for name in HIT_COLUMNS})
+    return Hit(
+        score=1.0 - row["_distance"],
+        source=row["source"],
+        text=row["text"],
+        id=row["id"] or None,
+        metadata=json.loads(row["metadata"] or "{}"),
+        **{name: row[name] for name in _PLACE_COLUMNS},
+    )
 
 
 def _vector_column(pa: Any, vectors: Vectors, there: Any, of: Any) -> Any:

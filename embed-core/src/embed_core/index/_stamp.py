@@ -13,8 +13,9 @@ from typing import Any, Self
 from embed_core import BaseEmbedding
 from embed_core._splitting import TextSplitter
 from embed_core.errors import SpaceMismatchError, StoreError
+from embed_core.index._walk import TABLE_FOLDER
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class Stamp:
         model: the configuration that makes the model again, without secrets.
         space: everything that decides which vector a text gets.
         fingerprint: the hash of the space.
+        store_text: whether the texts of the chunks are kept beside their vectors.
         created: the time in UTC, ISO 8601.
         embed_core: the version that made the index.
     """
@@ -35,12 +37,13 @@ class Stamp:
     dimension: int
     chunk_size: int
     chunk_overlap: int
+    store_text: bool
     created: str
     embed_core: str
     format: int = _FORMAT
 
     @classmethod
-    def of(cls, model: BaseEmbedding, dimension: int, splitter: TextSplitter) -> Self:
+    def of(cls, model: BaseEmbedding, dimension: int, splitter: TextSplitter, *, store_text: bool) -> Self:
         """Return the stamp of an index that is about to be made."""
         return cls(
             model=model.to_dict(),
@@ -49,6 +52,7 @@ class Stamp:
             dimension=dimension,
             chunk_size=splitter.chunk_size,
             chunk_overlap=splitter.chunk_overlap,
+            store_text=store_text,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             embed_core=version("embed-core"),
         )
@@ -62,8 +66,7 @@ class Stamp:
         """
         values = json.loads(text)
         if values["format"] != _FORMAT:
-            newer = f"embed-core {values['embed_core']}, which is newer than this one"
-            raise StoreError(f"the index in `{folder}` was made by {newer}; run `pip install --upgrade embed-core`")
+            raise StoreError(_other_format(values, folder))
         return cls(**values)
 
     def to_json(self) -> bytes:
@@ -89,6 +92,15 @@ class Stamp:
             "leave out the model to use the one that built it, or index into another folder"
         )
         raise SpaceMismatchError(msg)
+
+
+def _other_format(values: Mapping[str, Any], folder: Path) -> str:
+    made = f"the index in `{folder}` was made by embed-core {values['embed_core']}"
+    if values["format"] > _FORMAT:
+        return f"{made}, which is newer than this one; run `pip install --upgrade embed-core`"
+    return (
+        f"{made} in an older format; delete `{folder / TABLE_FOLDER}` and index again, which uses vectors it has kept"
+    )
 
 
 def _label(config: Mapping[str, Any]) -> str:

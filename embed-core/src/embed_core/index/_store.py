@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from embed_core._types import Vectors
 from embed_core.errors import StoreError
-from embed_core.index._entry import Entry, File
 from embed_core.index._extra import extra
-from embed_core.index._rows import FILE_COLUMNS, HIT_COLUMNS, KEY, Hit, chunk_rows, file_rows, hit, schema
+from embed_core.index._item import Entry, Item
+from embed_core.index._rows import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, Hit, chunk_rows, hit, item_rows, schema
 from embed_core.index._stamp import Stamp
 from embed_core.index._walk import TABLE_FOLDER
 
 _TABLE = TABLE_FOLDER.removesuffix(".lance")
-_NAMES_AT_ONCE = 500
+_ITEMS_AT_ONCE = 500
+_ROWS_AT_ONCE = 10_000
 _FEW = 32
 _AT_ONCE = timedelta(milliseconds=1)  # zero would warn about searches under way, which try again
+_LAST = "\U0010ffff"  # sorts behind every character in use
 
 
 class Store:
-    """The chunks of an index, with the files they come from."""
+    """The chunks of an index, with the files and records they come from."""
 
     def __init__(self, table: Any, stamp: Stamp) -> None:
         self._table = table
@@ -33,7 +37,7 @@ class Store:
         """Return the store in a folder, or None where there is none.
 
         Raises:
-            StoreError: there is one that is damaged or newer than this version.
+            StoreError: there is one that is damaged or of another format.
         """
         if not (folder / TABLE_FOLDER).is_dir():  # LanceDB would make it
             return None
@@ -53,49 +57,91 @@ class Store:
         table = _connect(folder).create_table(_TABLE, schema=schema(stamp.dimension, stamp.to_json()))
         return cls(table, stamp)
 
-    def files(self) -> dict[str, File]:
+    def files(self) -> dict[str, Item]:
         """Return the files by name."""
-        rows = self._table.search().where("number = 0").select(FILE_COLUMNS).limit(None).to_arrow()
-        return {row["source"]: File(**row) for batch in rows.to_batches(10_000) for row in batch.to_pylist()}
+        return {item.source: item for item in self._items(_equal("id", ""))}
+
+    def records(self, source: str) -> Iterator[Item]:
+        """Yield the records of a source."""
+        return self._items(_equal("source", source) & ~_equal("id", ""))
+
+    def find(self, id_: str) -> list[Item]:
+        """Return the records with this id, which are of different sources."""
+        return list(self._items(_equal("id", id_)))
+
+    def ids(self, source: str | None) -> Iterator[str]:
+        """Yield the ids of the records, of one source or of all."""
+        condition = _equal("number", 0) & ~_equal("id", "")
+        if source is not None:
+            condition &= _equal("source", source)
+        for batch in self._table.search().where(condition).select(["id"]).limit(None).to_batches(_ROWS_AT_ONCE):
+            yield from batch["id"].to_pylist()
+
+    def _items(self, condition: Any) -> Iterator[Item]:
+        search = self._table.search().where(_equal("number", 0) & condition).select(ITEM_COLUMNS).limit(None)
+        for batch in search.to_batches(_ROWS_AT_ONCE):
+            yield from (Item(**row) for row in batch.to_pylist())
 
     def add(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Store files that the table does not hold, in one commit."""
-        self._table.add(chunk_rows(entries, vectors, self._table.schema), on_bad_vectors="null")
+        """Store items that the table does not hold, in one commit."""
+        self._table.add(self._rows(entries, vectors), on_bad_vectors="null")
 
     def replace(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Put new rows in the place of all that the table holds of some files, in one commit."""
-        rows = chunk_rows(entries, vectors, self._table.schema)
+        """Put new rows in the place of all that the table holds of some items, in one commit.
+
+        The items are files, or records of one source.
+        """
         writing = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
-        writing = writing.when_not_matched_by_source_delete(_one_of(entry.file.source for entry in entries))
-        writing.execute(rows, on_bad_vectors="null")
+        writing = writing.when_not_matched_by_source_delete(_one_of([entry.item for entry in entries]))
+        writing.execute(self._rows(entries, vectors), on_bad_vectors="null")
 
-    def refresh(self, files: Sequence[File]) -> None:
-        """Note the new times of files whose content is the same."""
-        for some in _portions(files):
-            self._table.merge_insert(KEY).when_matched_update_all().execute(file_rows(some, self._table.schema))
+    def _rows(self, entries: Sequence[Entry], vectors: Vectors) -> Any:
+        return chunk_rows(entries, vectors, self._table.schema, with_text=self.stamp.store_text)
 
-    def remove(self, sources: Sequence[str]) -> None:
-        """Forget some files."""
-        for some in _portions(sources):
+    def refresh(self, items: Sequence[Item]) -> None:
+        """Note new data of items whose content is the same: times, metadata."""
+        for some in _portions(items):
+            self._table.merge_insert(ITEM).when_matched_update_all().execute(item_rows(some, self._table.schema))
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """Forget some files, or some records of one source."""
+        for some in _portions(items):
             self._table.delete(_one_of(some))
 
-    def search(self, vector: Vectors, k: int) -> list[Hit]:
-        """Return the `k` nearest chunks by the cosine of all of them, the best first; equal ones by name and place."""
-        try:
-            rows = self._nearest(vector, k)
-        except RuntimeError:  # a writer has deleted the version that this search began with
-            rows = self._nearest(vector, k)
-        return sorted(map(hit, rows), key=lambda hit: (-hit.score, hit.source, hit.start))
+    def search(self, vector: Vectors, k: int, prefix: str = "") -> list[Hit]:
+        """Return the `k` nearest chunks by the cosine of all of them, the best first; equal ones by name and place.
 
-    def _nearest(self, vector: Vectors, k: int) -> Sequence[Mapping[str, Any]]:
+        With a prefix, only chunks of records whose id begins with it.
+        """
+        try:
+            rows = self._nearest(vector, k, prefix)
+        except RuntimeError:  # a writer has deleted the version that this search began with
+            rows = self._nearest(vector, k, prefix)
+        return sorted(map(hit, rows), key=lambda hit: (-hit.score, hit.source, hit.id or "", hit.start))
+
+    def _nearest(self, vector: Vectors, k: int, prefix: str) -> Sequence[Mapping[str, Any]]:
         if not (count := self.count_rows()):
             return []
         search = self._table.search(vector, vector_column_name="vector").distance_type("cosine").bypass_vector_index()
+        if prefix:
+            search = search.where(_column("id").gte(prefix) & _column("id").lt(prefix + _LAST))
         rows: list[Mapping[str, Any]] = search.select([*HIT_COLUMNS, "_distance"]).limit(min(k, count)).to_list()
         return rows
 
+    def mean(self, item: Item) -> Vectors | None:
+        """Return the mean of an item's vectors, weighted by length, of shape (dimension,); None where it has none."""
+        columns = ["start", "end", "vector"]
+        rows = self._table.search().where(_one_of([item])).select(columns).limit(None).to_arrow()
+        rows = rows.filter(rows["vector"].is_valid())
+        if not len(rows):
+            return None
+        lengths = rows["end"].to_numpy() - rows["start"].to_numpy()
+        vectors = rows["vector"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+        mean: Vectors = np.average(vectors, axis=0, weights=lengths).astype(np.float32)
+        return mean
+
     def count_rows(self) -> int:
-        """Return the number of rows: the chunks, and the files without text."""
+        """Return the number of rows: the chunks, and the items without text."""
         return int(self._table.count_rows())
 
     def count_chunks(self) -> int:
@@ -104,7 +150,11 @@ class Store:
 
     def count_files(self) -> int:
         """Return the number of files with text."""
-        return int(self._table.count_rows("number = 0 AND note IS NULL"))
+        return int(self._table.count_rows("number = 0 AND note IS NULL AND id = ''"))
+
+    def count_records(self) -> int:
+        """Return the number of records with text."""
+        return int(self._table.count_rows("number = 0 AND note IS NULL AND id <> ''"))
 
     def tidy(self) -> None:
         """Merge the parts that many commits leave behind, and delete what earlier versions and killed runs left.
@@ -120,10 +170,20 @@ def _connect(folder: Path) -> Any:
     return extra("lancedb").connect(folder, read_consistency_interval=timedelta(0))
 
 
-def _portions(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    return (items[start : start + _NAMES_AT_ONCE] for start in range(0, len(items), _NAMES_AT_ONCE))
+def _portions(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
+    return (items[start : start + _ITEMS_AT_ONCE] for start in range(0, len(items), _ITEMS_AT_ONCE))
 
 
-def _one_of(sources: Iterable[str]) -> Any:
-    """Return the condition that a row belongs to one of some files; no name is ever part of SQL text."""
-    return extra("lancedb.expr").col("source").isin(list(sources))
+def _column(name: str) -> Any:
+    """Return a column to make conditions of; no name or id is ever part of SQL text."""
+    return extra("lancedb.expr").col(name)
+
+
+def _equal(name: str, value: str | int) -> Any:
+    return _column(name).eq(value)
+
+
+def _one_of(items: Sequence[Item]) -> Any:
+    """Return the condition that a row belongs to one of some files, or some records of one source."""
+    sources, ids = {item.source for item in items}, {item.id for item in items}
+    return _column("source").isin(sorted(sources)) & _column("id").isin(sorted(ids))

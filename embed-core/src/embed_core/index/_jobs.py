@@ -1,0 +1,95 @@
+"""Texts embedded by a provider's batch jobs, which go on when the process dies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core.index._embedding import Advance
+from embed_core.index._folder import JOBS
+from embed_core.index._item import Entry
+from embed_core.index._writer import Writer, windows
+
+
+@runtime_checkable
+class TakingJobs(Protocol):
+    """A model whose provider does jobs."""
+
+    def embed_batch_job(
+        self,
+        texts: Iterable[str],
+        *,
+        job_ids: Sequence[str] = (),
+        on_submit: Callable[[str], object] | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Embed texts by jobs, into the model's cache; tell the ids of new jobs, and go on with those of some ids."""
+        ...
+
+
+class JobWriter(Writer):
+    """Lets jobs fill the model's cache, and stores what is in it then.
+
+    The ids of jobs that are not done stand in a file beside the table, so that the next run goes on with them.
+    """
+
+    chunks_at_once = 50_000  # what a job of OpenAI's takes
+
+    def __init__(self, *args: Any, show_progress: bool = False) -> None:
+        super().__init__(*args)
+        if not isinstance(self._model, TakingJobs):
+            msg = f"`{self._model.model_name}` has no batch jobs; leave out `--batch-api` (`batch_jobs=True`)"
+            raise ConfigurationError(msg)
+        self._jobs: TakingJobs = self._model
+        self._show_progress = show_progress
+        self._notes = Notes(self._folder / JOBS, self._model.fingerprint)
+
+    def put(self, entries: Sequence[Entry], advance: Advance) -> None:
+        """Send the texts and wait for their vectors; then store new and changed items."""
+        before = list(self._notes.ids)
+        self._send([piece.text for entry in entries for piece in entry.pieces])
+        for some, _ in windows(entries, Writer.chunks_at_once):
+            super().put(some, advance)
+        self._notes.keep(before)  # those of earlier runs may hold what is still to come
+
+    def finish(self) -> None:
+        """Forget the jobs, and tidy up."""
+        self._notes.keep([])
+        super().finish()
+
+    def _send(self, texts: Sequence[str]) -> None:
+        ids = list(self._notes.ids)
+        try:
+            self._jobs.embed_batch_job(texts, job_ids=ids, on_submit=self._notes.add, show_progress=self._show_progress)
+        except InvalidInputError as error:
+            if not error.indices:
+                raise
+            # All others are in the cache, and these are asked for online and listed.
+
+
+class Notes:
+    """The ids of the jobs of an index that are not done."""
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self._path, self._fingerprint = path, fingerprint
+        self.ids: list[str] = []
+        if path.exists():
+            noted = json.loads(path.read_text("utf-8"))
+            self.ids = noted["ids"] if noted["fingerprint"] == fingerprint else []
+
+    def add(self, job_id: str) -> None:
+        """Note a job."""
+        self.keep([*self.ids, job_id])
+
+    def keep(self, ids: Sequence[str]) -> None:
+        """Forget all other jobs."""
+        self.ids = list(ids)
+        if not ids:
+            self._path.unlink(missing_ok=True)
+            return
+        draft = self._path.with_suffix(".draft")
+        draft.write_text(json.dumps({"fingerprint": self._fingerprint, "ids": self.ids}), "utf-8")
+        draft.replace(self._path)
