@@ -171,6 +171,26 @@ model.embed_batch_job({TEXTS!r}, on_submit=lambda job: print(job, flush=True), p
     assert len(server.batches.jobs) == 1
 
 
+@pytest.mark.parametrize(("outcome", "keeps"), [("expired", 2), ("cancelled", 0), ("failed", 0)])
+def test_what_an_earlier_job_did_not_do_is_sent_again(
+    cached: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, outcome: str, keeps: int
+) -> None:
+    ids: list[str] = []
+    server.batches.outcome, server.batches.keeps = outcome, keeps
+    with pytest.raises(ProviderError, match="send the rest again"):
+        embed(cached, TEXTS, on_submit=ids.append, poll_seconds=0)
+    server.batches.outcome = "completed"
+    others = ["more", *TEXTS]
+    assert np.array_equal(embed(cached, others, job_ids=ids, poll_seconds=0), server.vectors(others))
+    assert sorted(map(tuple, submitted(server)[1:])) == sorted([("more",), tuple(TEXTS[4 * keeps :])])
+    assert online(server) == []
+
+
+def test_a_job_that_the_provider_does_not_know_is_named(model: OpenAIEmbedding, embed: Embed) -> None:
+    with pytest.raises(ProviderError, match=r"the job `batch_99` or its file is gone, .*; leave it out"):
+        embed(model, TEXTS, job_ids=["batch_99"], poll_seconds=0)
+
+
 class First:
     """Tells the first few requests of a kind from all others."""
 

@@ -104,7 +104,7 @@ class Offline:
         wanted = dict.fromkeys(request.inputs)
         jobs: deque[tuple[str, list[str]]] = deque()
         for job_id in self.job_ids:
-            there = await self._call(request, io, partial(self._texts_of, job_id))
+            there = await self._earlier(request, io, job_id)
             if texts := [text for text in dict.fromkeys(there) if text in wanted]:
                 jobs.append((job_id, texts))
                 for text in texts:
@@ -113,6 +113,16 @@ class Offline:
             job = await self._submit(request, io, texts), texts
             jobs.append(job)
         return jobs
+
+    async def _earlier(self, request: Request, io: Any, job_id: str) -> list[str]:
+        """Return the texts of a job that was sent before."""
+        try:
+            return await self._call(request, io, partial(self._texts_of, job_id))
+        except ProviderError as error:
+            if error.status_code != 404:
+                raise
+            msg = f"`{self.where.model}`: the job `{job_id}` or its file is gone, or not open to this key; leave it out"
+            raise ProviderError(msg, status_code=404, request_id=error.request_id) from error
 
     async def _work_off(
         self, request: Request, onward: Onward, io: Any, jobs: deque[tuple[str, list[str]]], done: dict[int, Vectors]
@@ -127,13 +137,22 @@ class Offline:
                 jobs.append((await self._submit(request, io, texts), texts))
                 continue
             await self._call(request, io, partial(self._read, job, texts))
-            await self._place(request, onward, set(texts), done)
+            undone = self._undone(texts) if job_id in self.job_ids else []
+            await self._place(request, onward, set(texts).difference(undone), done)
+            if undone:
+                jobs.append((await self._submit(request, io, undone), undone))
+
+    def _undone(self, texts: Sequence[str]) -> list[str]:
+        """Return what a job did not get to; an answer that makes no sense is another thing."""
+        failures = self.results.failures
+        return [text for text in texts if isinstance(failures.get(text), ProviderError)]
 
     async def _place(self, request: Request, onward: Onward, texts: set[str], done: dict[int, Vectors]) -> None:
         """Pass on what one job answered, so that it is in the cache before the next one is looked at."""
         rows = [row for row, text in enumerate(request.inputs) if text in texts and row not in done]
-        there = [row for row in rows if request.inputs[row] in self.results.vectors]
-        for part in (there, [row for row in rows if row not in set(there)]):  # what is paid for is placed first
+        vectors, inputs = self.results.vectors, request.inputs
+        there = [row for row in rows if inputs[row] in vectors]
+        for part in (there, [row for row in rows if inputs[row] not in vectors]):  # what is paid for is placed first
             if part:
                 done.update(zip(part, await onward(request.pick(part)), strict=True))
         self.results.vectors.clear()
