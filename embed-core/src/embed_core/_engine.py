@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core import _space
+from embed_core._forks import Lock
 from embed_core._hooks import Hooks
 from embed_core._images import open_batch
 from embed_core._io import IO, Blocking, Threaded
@@ -60,7 +60,7 @@ class Engine(Hooks):
 
     _chain: _Chain | None = PrivateAttr(default=None)
     _dimension: Dimension | None = PrivateAttr(default=None)
-    _making: Any = PrivateAttr(default_factory=threading.Lock)
+    _making: Any = PrivateAttr(default_factory=Lock)
 
     @property
     def fingerprint(self) -> str:
@@ -161,9 +161,10 @@ class Engine(Hooks):
         return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
 
     def _changed(self, *, operational: bool) -> None:
-        self._chain = None
-        if not operational:
-            self._dimension = None
+        with self._making:  # else what is being made of the old value would outlive it
+            self._chain = None
+            if not operational:
+                self._dimension = None
 
     def _io(self) -> IO:
         return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import queue
 import threading
 import time
@@ -17,6 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
+
+from embed_core._forks import reset_in_children
 
 T = TypeVar("T")
 X = TypeVar("X")
@@ -282,5 +283,4 @@ class _Daemons:
 
 
 DAEMONS = _Daemons()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=DAEMONS.reset)
+reset_in_children(DAEMONS)

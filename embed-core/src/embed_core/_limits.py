@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from embed_core._forks import Lock
 from embed_core.errors import ConfigurationError
 
 _MINUTE = 60.0
@@ -49,7 +49,7 @@ class RateLimiter:
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = Lock()
         meter = _ALGORITHMS[algorithm]
         self._requests = meter(requests_per_minute) if requests_per_minute is not None else None
         self._tokens = meter(tokens_per_minute) if tokens_per_minute is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core._base import BaseEmbedding
+from embed_core._forks import Lock
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._types import Kind, Vectors
 
@@ -44,7 +44,7 @@ class MockEmbedding(BaseEmbedding):
 
     _calls: deque[MockCall] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED_CALLS))
     _counts: list[int] = PrivateAttr(default_factory=lambda: [0, 0])
-    _counting: Any = PrivateAttr(default_factory=threading.RLock)
+    _counting: Any = PrivateAttr(default_factory=Lock)
 
     @property
     def calls(self) -> list[MockCall]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from embed_core._forks import Lock
 from embed_core._io import DAEMONS, IO
 from embed_core.errors import ConfigurationError
 from embed_core.instrumentation.events import EmbeddingEvent, Span
@@ -45,7 +46,7 @@ class Dispatcher:
     """
 
     def __init__(self, handlers: Iterable[Any] = ()) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.set_handlers(handlers)
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from embed_core._forks import Lock
 from embed_core._types import Kind
 from embed_core.instrumentation.events import EmbeddingEndEvent, EmbeddingEvent
 
@@ -40,7 +40,7 @@ class TokenCountingHandler:
     def __init__(self, tokenizer: Callable[[str], Sequence[Any]] | None = None) -> None:
         """Take a function that returns the tokens of a text, of any type."""
         self._tokenizer = tokenizer
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.reset_counts()
 
     def __call__(self, event: EmbeddingEvent) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from embed_core._forks import Lock
 from embed_core.errors import ConfigurationError
 from embed_core.kvstore._interface import KVStore
 
@@ -27,7 +27,7 @@ class MemoryKVStore(KVStore):
             raise ConfigurationError(msg)
         self.max_entries = max_entries
         self._entries: OrderedDict[bytes, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         entries, found = self._entries, {}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
-import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from embed_core._forks import Lock, reset_in_children
 from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._space import Dimension
@@ -54,11 +52,11 @@ class Flights:
 
     def __init__(self) -> None:
         self.reset()
-        _every.add(self)
+        reset_in_children(self)
 
     def reset(self) -> None:
         """Forget every flight: in a forked child nobody is there to land one."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._of_threads: dict[bytes, Flight] = {}
         self._of_tasks: dict[bytes, Flight] = {}
 
@@ -91,18 +89,6 @@ class Flights:
                     del own[key]
         for key, flight in flights.items():
             flight.landed.set_result(vectors.get(key))
-
-
-_every: weakref.WeakSet[Flights] = weakref.WeakSet()
-
-
-def _reset_all() -> None:
-    for flights in list(_every):
-        flights.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)
 
 
 async def _landed(flight: Flight) -> Vectors | None:
