@@ -193,7 +193,9 @@ def test_a_saved_configuration_with_a_field_too_many_names_it(acme):
 
 def test_a_saved_configuration_cannot_let_foreign_code_run(acme):
     saved = {"provider": "acme", "model_name": "theirs", "trust_remote_code": True}
-    with pytest.raises(ConfigurationError, match=r"`theirs` lets code .* pass `trust_remote_code=True` yourself"):
+    with pytest.raises(
+        ConfigurationError, match=r"`theirs` lets code .* pass `trust_remote_code` yourself, as in `acme:theirs\?"
+    ):
         resolve_embed_model(saved)
     assert resolve_embed_model(saved, trust_remote_code=True).trust_remote_code
     assert not resolve_embed_model(saved | {"trust_remote_code": False}).trust_remote_code

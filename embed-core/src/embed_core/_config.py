@@ -62,6 +62,16 @@ class Config(BaseModel):
         return cls(**(values | overrides))
 
     @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return what a saved configuration would do that only the user may decide, by the field that makes it so.
+
+        A configuration may come with an index from somebody else, so it alone must not make foreign code run or send a
+        key to a foreign address.
+        """
+        trusts = saved.get("trust_remote_code")
+        return {"trust_remote_code": "lets code that comes with the model run"} if trusts else {}
+
+    @classmethod
     def from_spec(cls, model: str, /, **options: Any) -> Self:
         """Return the model that a spec `provider:model?option=value` names.
 

@@ -163,13 +163,15 @@ def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmb
     if not isinstance(provider, str):
         msg = f"the saved configuration has no `provider` (there are {_names(saved)}); expected what `to_dict()` gives"
         raise ConfigurationError(msg)
-    if values.get("trust_remote_code") and "trust_remote_code" not in options:
-        msg = (
-            f"the saved configuration of `{values.get('model_name', provider)}` lets code that comes with the model "
-            "run; pass `trust_remote_code=True` yourself if you trust it"
-        )
-        raise ConfigurationError(msg)
     cls = _class(_provider(provider))
+    for name, deed in cls.needs_consent(values).items():
+        if name not in options:
+            model = values.get("model_name", "")
+            msg = (
+                f"the saved configuration of `{model or provider}` {deed}; if you trust it, pass `{name}` yourself, "
+                f"as in `{provider}:{model}?{name}={values[name]}`"
+            )
+            raise ConfigurationError(msg)
     return _checked(provider, lambda: cls.from_dict(values, **options))
 
 

@@ -25,14 +25,17 @@ def _text(value: Any) -> Any:
     return value if value is None else str(value).removeprefix("torch.")
 
 
-def _without_torch(values: Any) -> Any:
+def _plain_keywords(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
+    if "trust_remote_code" in values:
+        msg = "`trust_remote_code` is a field of its own, so that nothing saved can set it unseen; set that"
+        raise ValueError(msg)
     return {name: _text(one) if type(one).__module__ == "torch" else one for name, one in values.items()}
 
 
 _Text = BeforeValidator(_text)
-_Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_without_torch)]
+_Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_plain_keywords)]
 
 
 class HuggingFaceEmbedding(LocalEmbedding):

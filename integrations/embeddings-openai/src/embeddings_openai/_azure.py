@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from embeddings_openai import _models
 from embeddings_openai._capabilities import Capabilities
-from embeddings_openai._connected import Address, address, sendable
+from embeddings_openai._connected import Address, address, sendable, sends_key
 from embeddings_openai._embedding import openai_capabilities
 from embeddings_openai._openai_like import OpenAILike
 
@@ -55,6 +55,11 @@ class AzureOpenAIEmbedding(OpenAILike):
 
     def _endpoint_model(self) -> str:
         return self.azure_deployment or self.model_name
+
+    @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return that a saved address would get the user's key, where it is not the environment's."""
+        return sends_key(saved, "azure_endpoint", os.environ.get("AZURE_OPENAI_ENDPOINT"))
 
     def _base_url(self) -> str:
         given = self.azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")

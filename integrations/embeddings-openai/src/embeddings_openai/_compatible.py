@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -10,7 +11,7 @@ from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
 from pydantic import Field
 
-from embeddings_openai._connected import Address, address, sendable
+from embeddings_openai._connected import Address, address, sendable, sends_key
 from embeddings_openai._exchange import Exchange, Talk
 from embeddings_openai._openai_like import OpenAILike
 
@@ -53,6 +54,13 @@ class OpenAICompatibleEmbedding(OpenAILike):
 
     def _exchange(self) -> Exchange:
         return replace(super()._exchange(), may_cut=True, unify=self.normalize)
+
+    @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return that a saved address would get the user's key, where there is one and the address is another's."""
+        if cls.key_variable not in os.environ:
+            return {}
+        return sends_key(saved, "api_base", os.environ.get("OPENAI_COMPATIBLE_BASE_URL"))
 
     def _base_url(self) -> str:
         given = self.api_base or os.environ.get("OPENAI_COMPATIBLE_BASE_URL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -34,6 +35,13 @@ def address(given: str) -> str:
 
 Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given if given is None else address(given))]
 """A field for an address."""
+
+
+def sends_key(saved: Mapping[str, Any], field: str, *own: str | None) -> dict[str, str]:
+    """Return what a saved address would do with the user's key, by its field, unless it is one of the user's own."""
+    given = str(saved.get(field) or "").rstrip("/")
+    foreign = given and given not in {one.rstrip("/") for one in own if one}
+    return {field: f"sends your key to `{given}`"} if foreign else {}
 
 
 def sendable(value: str, what: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr
 from embeddings_openai import _models
 from embeddings_openai._batch_api import Answered, Offline, Results
 from embeddings_openai._capabilities import Capabilities, capabilities
-from embeddings_openai._connected import Address, address
+from embeddings_openai._connected import Address, address, sends_key
 from embeddings_openai._openai_like import OpenAILike
 
 _ADDRESS = "https://api.openai.com/v1"
@@ -42,6 +42,8 @@ class OpenAIEmbedding(OpenAILike):
     inputs_per_job: ClassVar[int] = 50_000
     bytes_per_job: ClassVar[int] = 190_000_000
     """The limits of https://platform.openai.com/docs/guides/batch, with some room in the second, 200 MB."""
+    batch_discount: ClassVar[float] = _models.BATCH_DISCOUNT
+    """The share of the price that a job costs."""
 
     model_name: str = _models.DEFAULT
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
@@ -129,6 +131,13 @@ class OpenAIEmbedding(OpenAILike):
     def _declared_dimension(self) -> int | None:
         known = _models.KNOWN.get(self.model_name)
         return self.dimensions or (known.dimension if known is not None else None)
+
+    @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return that a saved address would get the user's key, where it is neither OpenAI's nor the environment's."""
+        return sends_key(
+            saved, "api_base", _ADDRESS, os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_BASE")
+        )
 
     def _base_url(self) -> str:
         given = self.api_base or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
