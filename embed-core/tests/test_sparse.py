@@ -43,6 +43,14 @@ def test_a_sparse_vector_is_the_mapping_it_was_made_from(entries):
     assert SparseVector(list(entries)[::-1], list(entries.values())[::-1]) == vector
 
 
+@given(ENTRIES)
+def test_a_pair_of_arrays_is_a_sparse_vector_too(entries):
+    pair = np.array(list(entries), dtype=np.int64), np.array(list(entries.values()), dtype=np.float32)
+    assert SparseVector.of(pair) == entries
+    model = Words(answer=lambda texts, vectors: [pair] * len(texts))
+    assert model.get_text_embedding_batch(["a", "b"]) == [entries, entries]
+
+
 @given(ENTRIES, ENTRIES)
 def test_the_dot_product_is_that_of_the_dense_vectors(one, other):
     expected = sum(value * other.get(index, 0.0) for index, value in one.items())
@@ -79,6 +87,8 @@ def test_every_path_gives_the_same_vectors(cached, batch):
     [
         (lambda _, vectors: vectors[:-1], "answered 1 vectors for 2 inputs"),
         (lambda _, vectors: [vectors[0], {3: np.nan}], "not finite.* at input 1;"),
+        (lambda _, vectors: [vectors[0], ([3], [np.inf])], "not finite.* at input 1;"),
+        (lambda _, vectors: [vectors[0], ([3, 4], [1.0])], "make no sparse vector.* at input 1;"),
         (lambda _, vectors: [vectors[0], "words"], "`str` is no sparse vector.* at input 1;"),
         (lambda _, vectors: np.ones((2, 3)), "something else than sparse vectors"),
     ],

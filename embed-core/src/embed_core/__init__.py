@@ -1,6 +1,7 @@
 """embed-core: the right vector for the right input, always."""
 
 from embed_core._base import BaseEmbedding
+from embed_core._engine import Engine
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._limits import RateLimiter
@@ -27,6 +28,7 @@ __all__ = [
     "Document",
     "EmbedError",
     "Embedding",
+    "Engine",
     "ImageNode",
     "ImageUrls",
     "IngestionPipeline",

@@ -42,7 +42,8 @@ _WINDOW = 4  # batches per worker in one block of a stream: enough that workers 
 class Engine(Hooks):
     """Everything behind the public methods of a model: fields, the middleware list and the way through it.
 
-    `BaseEmbedding` documents the fields.
+    `BaseEmbedding` documents the fields. An integration subclasses it only for what its dense and its sparse models
+    have in common.
     """
 
     _rows: ClassVar[Rows] = Dense()

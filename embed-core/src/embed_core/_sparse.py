@@ -49,13 +49,15 @@ class SparseVector(Mapping[int, float]):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Return a mapping of index to value, or a sparse vector, as a sparse vector."""
+        """Return a mapping of index to value, a pair (indices, values), or a sparse vector, as a sparse vector."""
         if isinstance(value, cls):
             return value
+        if isinstance(value, tuple) and len(value) == 2:
+            return cls(*value)
         if isinstance(value, Mapping):
             return cls(np.fromiter(value.keys(), dtype=np.int64), np.fromiter(value.values(), dtype=np.float64))
-        msg = f"a `{type(value).__name__}` is no sparse vector; expected a mapping of index to value"
-        raise InvalidInputError(msg)
+        what = f"a `{type(value).__name__}` is no sparse vector"
+        raise InvalidInputError(f"{what}; expected a mapping of index to value, or a pair (indices, values)")
 
     def __getitem__(self, index: int) -> float:
         at = int(np.searchsorted(self.indices, index))
@@ -107,8 +109,8 @@ class Sparse(Rows):
 class BaseSparseEmbedding(Engine):
     """A model that turns texts into sparse vectors, on the same engine as every other.
 
-    The hooks are those of `BaseEmbedding`; each vector they return is a mapping of index to value. Fields, cache,
-    retries, limits and events are `BaseEmbedding`'s too.
+    The hooks are those of `BaseEmbedding`; each vector they return is a mapping of index to value, or a pair of arrays
+    (indices, values). Fields, cache, retries, limits and events are `BaseEmbedding`'s too.
     """
 
     _rows: ClassVar[Rows] = Sparse()
