@@ -368,6 +368,21 @@ class TestModels:
         ]
         assert index.stats().chunks == 28
 
+    def test_a_model_that_refuses_all_it_is_asked_first_is_asked_on(self, docs, tmp_path):
+        class Undeclared(ScriptedEmbedding):
+            def _declared_dimension(self):
+                return None
+
+        def picky(turn):
+            bad = [row for row, text in enumerate(turn.inputs) if text in PARAGRAPHS[:10]]
+            if bad:
+                raise InvalidInputError("words it does not like", indices=bad)
+            return turn.vectors
+
+        model = Undeclared(embed_dim=8, embed_batch_size=1, script=picky)
+        changes = Index(tmp_path / "index", model, chunk_size=60, chunk_overlap=0).add(docs)
+        assert (changes.added, changes.chunks, len(changes.skipped)) == (2, 20, 11)
+
     def test_a_provider_that_fails_loses_nothing_that_was_finished(self, docs, tmp_path):
         def failing(turn):
             if turn.number == 4:

@@ -30,7 +30,8 @@ def embed(
     blocks, refused = [], dict[int, str]()
     for start in range(0, len(pieces), size):
         rows = range(start, min(start + size, len(pieces)))
-        blocks.append(_block([piece.text for _, piece in pieces[rows.start : rows.stop]], start, model, refused))
+        block = _block([piece.text for _, piece in pieces[rows.start : rows.stop]], start, model, refused)
+        blocks += [block] if len(block) else []  # one without rows may not know its dimension
         advance(sum(pieces[row][0].share for row in rows))
     vectors = np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
     told = [_told(*pieces[row], reason) for row, reason in refused.items()]

@@ -101,7 +101,7 @@ def hit(row: Mapping[str, Any]) -> Hit:
 
 def _vector_column(pa: Any, vectors: Vectors, there: Any, of: Any) -> Any:
     dimension = of.field("vector").type.list_size
-    rows = np.zeros((len(there), dimension), dtype=np.float32)
-    if len(vectors):
+    rows = vectors if there.all() else np.zeros((len(there), dimension), dtype=np.float32)
+    if rows is not vectors and len(vectors):
         rows[there] = vectors
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), dimension, mask=pa.array(~there))
