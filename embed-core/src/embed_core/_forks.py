@@ -41,6 +41,9 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return type(self), ()
+
 
 def _in_child() -> None:
     for one in list(_every):

@@ -38,9 +38,11 @@ class IO(Protocol):
 
     Attributes:
         blocking: whether waiting holds up the caller's thread.
+        abandoned: whether the caller was interrupted and left threads behind, which may hang.
     """
 
     blocking: bool
+    abandoned: bool
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         """Run the twin that fits the caller; without an async twin the sync one never blocks an event loop."""
@@ -86,6 +88,7 @@ class Blocking:
     """Everything one after the other, in the caller's thread."""
 
     blocking = True
+    abandoned = False
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         return sync()
@@ -125,6 +128,7 @@ class Threaded(Blocking):
             for _ in range(workers):
                 _raise(done.get())
         except BaseException:  # Ctrl-C in the waiting caller, too
+            self.abandoned = True
             self.end()
             raise
 
@@ -140,6 +144,7 @@ class Asyncio:
     """Batches side by side in tasks of the running event loop."""
 
     blocking = False
+    abandoned = False
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()

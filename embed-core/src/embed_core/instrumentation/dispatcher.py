@@ -83,6 +83,9 @@ class Dispatcher:
         with self._lock:
             self._attach(tuple(handlers))
 
+    def __reduce__(self) -> tuple[type[Dispatcher], tuple[tuple[Any, ...]]]:
+        return type(self), (self._attached,)
+
     def _attach(self, handlers: tuple[Any, ...]) -> None:
         heard = [self._event_handler(one) for one in handlers]
         spans = tuple(one for one in handlers if hasattr(one, "on_span_start") and hasattr(one, "on_span_end"))

@@ -29,11 +29,13 @@ class Flight:
     """One input on its way.
 
     Attributes:
-        loop: the event loop whose task embeds it; None for a thread.
+        io: the runner of the call that embeds it.
+        loop: the event loop of that call; None for a thread.
         landed: its vector, or None where the flight gave none.
         failed: whether it gave none because it cannot, rather than because its call was cancelled.
     """
 
+    io: IO
     loop: AbstractEventLoop | None
     landed: Future[Vectors | None] = field(default_factory=Future)
     failed: bool = False
@@ -42,9 +44,11 @@ class Flight:
         """Tell whether a caller in this loop, or in a thread, may wait for it.
 
         A thread waits for no task, because it may hold up that task's own event loop. A task of a loop that has stopped
-        may never go on.
+        may never go on, and a thread that an interrupted call has left behind may hang.
         """
-        return self.loop is None or (loop is not None and self.loop.is_running())
+        if self.loop is None:
+            return not self.io.abandoned
+        return loop is not None and self.loop.is_running()
 
 
 class Flights:
@@ -63,10 +67,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._of_threads) + len(self._of_tasks)
 
-    def board(
-        self, keys: Iterable[bytes], loop: AbstractEventLoop | None
-    ) -> tuple[dict[bytes, Flight], dict[bytes, Flight]]:
+    def board(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Flight], dict[bytes, Flight]]:
         """Return the flights that are now the caller's to land, and those of others to wait for."""
+        loop = None if io.blocking else asyncio.get_running_loop()
         mine: dict[bytes, Flight] = {}
         others: dict[bytes, Flight] = {}
         own = self._of_threads if loop is None else self._of_tasks
@@ -75,7 +78,7 @@ class Flights:
                 there = (self._of_threads.get(key), self._of_tasks.get(key))
                 flight = next((one for one in there if one is not None and one.may_carry(loop)), None)
                 if flight is None:
-                    mine[key] = own[key] = Flight(loop)
+                    mine[key] = own[key] = Flight(io, loop)
                 else:
                     others[key] = flight
         return mine, others
@@ -126,7 +129,7 @@ class Joined:
         self, request: Request, keys: Sequence[bytes], vectors: dict[bytes, Vectors], next: Next, io: IO
     ) -> None:
         """Add the vectors of all keys but those whose flight was cancelled."""
-        mine, others = self.flights.board(dict.fromkeys(keys), None if io.blocking else asyncio.get_running_loop())
+        mine, others = self.flights.board(dict.fromkeys(keys), io)
         vectors |= await self._fly(request, keys, mine, next, io)
         for key, flight in others.items():
             landed = await io.call(flight.landed.result, partial(_landed, flight))
