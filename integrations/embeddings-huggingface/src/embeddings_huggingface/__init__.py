@@ -3,5 +3,6 @@
 from embeddings_huggingface._adapter import SentenceTransformerEmbedding, adapt
 from embeddings_huggingface._clip import ClipEmbedding
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
+from embeddings_huggingface._sparse import SparseEncoderEmbedding
 
-__all__ = ["ClipEmbedding", "HuggingFaceEmbedding", "SentenceTransformerEmbedding", "adapt"]
+__all__ = ["ClipEmbedding", "HuggingFaceEmbedding", "SentenceTransformerEmbedding", "SparseEncoderEmbedding", "adapt"]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 from embed_core import BaseEmbedding
 from embed_core.errors import ConfigurationError
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator
 
 from embeddings_huggingface._local import LocalEmbedding
 from embeddings_huggingface._sentence import SentenceEncoder
@@ -45,6 +45,12 @@ class SentenceTransformerEmbedding(LocalEmbedding):
             config = getattr(getattr(self.sentence_transformer[0], "auto_model", None), "config", None)
             self.__dict__["model_name"] = getattr(config, "_name_or_path", "") or _LOADED
 
+    @field_validator("sentence_transformer")
+    @classmethod
+    def _take_no_other_kind(cls, model: Any) -> Any:
+        _check_dense(model)
+        return model
+
     def to_dict(self) -> NoReturn:
         """Refuse: an object in memory is no configuration.
 
@@ -78,12 +84,19 @@ def adapt(model: Any) -> BaseEmbedding:
     Raises:
         ConfigurationError: it is something else of sentence-transformers, which gives no dense vectors.
     """
+    _check_dense(model)
+    return SentenceTransformerEmbedding(sentence_transformer=model)
+
+
+def _check_dense(model: Any) -> None:
     from sentence_transformers import SentenceTransformer, SparseEncoder
 
-    if not isinstance(model, SentenceTransformer) or isinstance(model, SparseEncoder):  # in version 5 it is both
+    if isinstance(model, SparseEncoder):  # in version 5 it is a `SentenceTransformer` too
+        msg = "a `SparseEncoder` gives no dense vectors; `save` it to a folder and use `SparseEncoderEmbedding(FOLDER)`"
+        raise ConfigurationError(msg)
+    if not isinstance(model, SentenceTransformer):
         msg = f"a `{type(model).__name__}` gives no dense vectors; expected a `SentenceTransformer`"
         raise ConfigurationError(msg)
-    return SentenceTransformerEmbedding(sentence_transformer=model)
 
 
 def _digest(model: Any) -> str | None:

@@ -38,7 +38,7 @@ class ClipEmbedding(HuggingFaceEmbedding):
         """Return the default model."""
         return [_DEFAULT]
 
-    def _check(self, encoder: Encoder) -> None:
+    def _prepare(self, encoder: Encoder) -> None:
         if not encoder.takes_images:
             msg = f"`{self.model_name}` embeds texts only; use it as `local:{self.model_name}`, or choose a CLIP model"
             raise ConfigurationError(msg)

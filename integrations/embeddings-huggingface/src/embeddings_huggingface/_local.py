@@ -8,12 +8,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from embed_core import OPERATIONAL, Kind, MultiModalEmbedding, ProviderResponse, Vectors, open_image
+from embed_core import Engine, Kind, MultiModalEmbedding, ProviderResponse, Vectors, open_image
 from embed_core.errors import ConfigurationError
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from embeddings_huggingface._failures import embedding_failed
 from embeddings_huggingface._weights import Encoded, Encoder, Weights
@@ -24,13 +24,10 @@ _FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
 _SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
 
 
-class LocalEmbedding(MultiModalEmbedding):
+class LocalModel(Engine):
     """A model whose weights are in this process; `HuggingFaceEmbedding` documents the fields."""
 
-    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
     max_length: PositiveInt | None = None
-    normalize: bool | None = None
-    truncate_dim: PositiveInt | None = None
     query_instruction: str | None = None
     text_instruction: str | None = None
 
@@ -42,23 +39,13 @@ class LocalEmbedding(MultiModalEmbedding):
     def _held_weights(self) -> Weights | None:
         """Return the weights if that takes neither disk nor network."""
 
-    @abstractmethod
-    def _own_normalize(self) -> bool:
-        """Tell whether the model's own last step makes vectors unit length, without loading its weights."""
-
     # Hooks
 
-    def _get_query_embedding(self, query: str) -> Vectors:
-        vector: Vectors = self._get_query_embeddings([query]).vectors[0]
-        return vector
+    def _get_query_embedding(self, query: str) -> Any:
+        return self._get_query_embeddings([query]).vectors[0]
 
-    def _get_text_embedding(self, text: str) -> Vectors:
-        vector: Vectors = self._get_text_embeddings([text]).vectors[0]
-        return vector
-
-    def _get_image_embedding(self, image: BytesIO) -> Vectors:
-        vector: Vectors = self._get_image_embeddings([image]).vectors[0]
-        return vector
+    def _get_text_embedding(self, text: str) -> Any:
+        return self._get_text_embeddings([text]).vectors[0]
 
     def _get_query_embeddings(self, queries: list[str]) -> ProviderResponse:
         return self._run(self._texts("query", queries))
@@ -66,17 +53,11 @@ class LocalEmbedding(MultiModalEmbedding):
     def _get_text_embeddings(self, texts: list[str]) -> ProviderResponse:
         return self._run(self._texts("text", texts))
 
-    def _get_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return self._run(self._images(images))
-
     async def _aget_query_embeddings(self, queries: list[str]) -> ProviderResponse:
         return await self._arun(self._texts("query", queries))
 
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
         return await self._arun(self._texts("text", texts))
-
-    async def _aget_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return await self._arun(self._images(images))
 
     def _plan(self, kind: Kind, inputs: Sequence[Any]) -> Iterable[Sequence[int]]:
         """Put texts of similar length together, so that little is padded; longest first, to fail early if at all."""
@@ -104,14 +85,6 @@ class LocalEmbedding(MultiModalEmbedding):
             self._warn(weights, 1, limit)
         return windows
 
-    def _normalizes(self) -> bool:
-        """Tell whether vectors have unit length, without loading the weights."""
-        if self.normalize is not None:
-            return self.normalize
-        if self.truncate_dim is not None:
-            return True
-        return self.long_text == "mean" and self._own_normalize()  # asked by nobody else, and it may take the hub
-
     # The work
 
     def _run(self, job: Callable[[Encoder], Encoded]) -> ProviderResponse:
@@ -130,19 +103,10 @@ class LocalEmbedding(MultiModalEmbedding):
 
         return self._job(embed, len(texts))
 
-    def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
-        def embed(encoder: Encoder) -> Encoded:
-            if not encoder.takes_images:
-                msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
-                raise ConfigurationError(msg)
-            return encoder.encode_images([open_image(image) for image in images])
-
-        return self._job(embed, len(images))
-
     def _job(self, embed: Callable[[Encoder], Encoded], count: int) -> Callable[[Encoder], Encoded]:
         def job(encoder: Encoder) -> Encoded:
             try:
-                self._check(encoder)
+                self._prepare(encoder)
                 encoded = embed(encoder)
             except Exception as error:
                 raise embedding_failed(error, self.model_name, count) from error
@@ -150,17 +114,11 @@ class LocalEmbedding(MultiModalEmbedding):
 
         return job
 
-    def _check(self, encoder: Encoder) -> None:
-        """Refuse a model that cannot do what the class promises."""
+    def _prepare(self, encoder: Encoder) -> None:
+        """Make the encoder ready for this model's batch, or refuse one that cannot do what the class promises."""
 
-    def _finished(self, vectors: Vectors) -> Vectors:
-        """Cut vectors to `truncate_dim` and make them unit length where they should be."""
-        if self.truncate_dim is not None:
-            if self.truncate_dim > vectors.shape[1]:
-                raise self._too_much("truncate_dim", self.truncate_dim, f"{vectors.shape[1]} dimensions")
-            vectors = vectors[:, : self.truncate_dim]
-        if self.normalize or (self.truncate_dim is not None and self._normalizes()):
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _SMALLEST_NORM)
+    def _finished(self, vectors: Any) -> Any:
+        """Return the vectors of a batch as this model wants them."""
         return vectors
 
     def _prompt(self, encoder: Encoder, kind: Kind) -> str:
@@ -201,8 +159,55 @@ class LocalEmbedding(MultiModalEmbedding):
         weights.warned = True
         _log.warning(
             "`%s` takes %s tokens, and %d texts of this batch had more and were cut; "
-            "set `long_text` to 'mean' or 'error' for something else",
+            "set `long_text` for something else",
             self.model_name,
             limit,
             count,
         )
+
+
+class LocalEmbedding(LocalModel, MultiModalEmbedding):
+    """A local model of dense vectors; `HuggingFaceEmbedding` documents the fields."""
+
+    normalize: bool | None = None
+    truncate_dim: PositiveInt | None = None
+
+    @abstractmethod
+    def _own_normalize(self) -> bool:
+        """Tell whether the model's own last step makes vectors unit length, without loading its weights."""
+
+    def _get_image_embedding(self, image: BytesIO) -> Any:
+        return self._get_image_embeddings([image]).vectors[0]
+
+    def _get_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
+        return self._run(self._images(images))
+
+    async def _aget_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
+        return await self._arun(self._images(images))
+
+    def _normalizes(self) -> bool:
+        """Tell whether vectors have unit length, without loading the weights."""
+        if self.normalize is not None:
+            return self.normalize
+        if self.truncate_dim is not None:
+            return True
+        return self.long_text == "mean" and self._own_normalize()  # asked by nobody else, and it may take the hub
+
+    def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
+        def embed(encoder: Encoder) -> Encoded:
+            if not encoder.takes_images:
+                msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
+                raise ConfigurationError(msg)
+            return encoder.encode_images([open_image(image) for image in images])
+
+        return self._job(embed, len(images))
+
+    def _finished(self, vectors: Vectors) -> Vectors:
+        """Cut vectors to `truncate_dim` and make them unit length where they should be."""
+        if self.truncate_dim is not None:
+            if self.truncate_dim > vectors.shape[1]:
+                raise self._too_much("truncate_dim", self.truncate_dim, f"{vectors.shape[1]} dimensions")
+            vectors = vectors[:, : self.truncate_dim]
+        if self.normalize or (self.truncate_dim is not None and self._normalizes()):
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _SMALLEST_NORM)
+        return vectors

@@ -15,7 +15,7 @@ from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
 
 
-def load(source: Source, options: Options, pooling: Pooling | None, *, local: bool) -> Encoder:
+def load(source: Source, options: Options, *, local: bool) -> Encoder:
     """Load a transformers model with its tokenizer, or where it has features of images too with its processor.
 
     Raises:
@@ -36,11 +36,11 @@ def load(source: Source, options: Options, pooling: Pooling | None, *, local: bo
         config = AutoConfig.from_pretrained(source.name, **{**place, **options.config_kwargs})
         weights = {**place, **dtype_options(options.dtype), **options.model_kwargs}
         model = AutoModel.from_pretrained(source.name, config=config, **weights)
-        both = pooling is None and has_features(model)
+        both = options.pooling is None and has_features(model)
         reader = AutoProcessor if both else AutoTokenizer
         read = reader.from_pretrained(source.name, **{**place, **options.processor_kwargs})
     model = model if options.device is None else model.to(options.device)
-    return FeatureEncoder(model, read) if both else PlainEncoder(model, read, pooling or Pooling.MEAN)
+    return FeatureEncoder(model, read) if both else PlainEncoder(model, read, options.pooling or Pooling.MEAN)
 
 
 class PlainEncoder(Encoder):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from embed_core import Pooling
 from embed_core.errors import ConfigurationError
 from numpy.typing import NDArray
 
@@ -20,17 +21,25 @@ _REMEDY = "leave `device` out to take the best there is, or install a torch buil
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is loaded, as far as that decides what is in memory."""
+    """How a model is loaded, as far as that decides what is in memory.
+
+    Attributes:
+        pooling: what to do with a transformers model's last layer; None leaves it to the model's files.
+        raw: whether to leave out the model's own step that makes vectors unit length.
+        sparse: whether it is a `SparseEncoder` that is wanted.
+    """
 
     device: str | None
     dtype: str | None
     cache_folder: str | None
     trust_remote_code: bool
     backend: str
-    raw: bool
     model_kwargs: Mapping[str, Any]
     processor_kwargs: Mapping[str, Any]
     config_kwargs: Mapping[str, Any]
+    pooling: Pooling | None = None
+    raw: bool = False
+    sparse: bool = False
 
     def __hash__(self) -> int:
         return hash((self.device, self.dtype, self.backend))

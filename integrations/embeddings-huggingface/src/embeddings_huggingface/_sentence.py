@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from embed_core import Kind
 from embed_core.errors import ConfigurationError
+from numpy.typing import NDArray
 
 from embeddings_huggingface._runtime import UNBOUNDED, Options, dtype_options, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
@@ -18,20 +20,26 @@ from embeddings_huggingface._weights import Encoded, Encoder
 
 _NAMES = {"query": ("query",), "text": ("document", "passage", "corpus")}
 _TASKS = {"query": "query", "text": "document"}
+_REMEDIES = {
+    "SparseEncoder": "use `SparseEncoderEmbedding`",
+    "SentenceTransformer": "use `HuggingFaceEmbedding`",
+}
 
 
 def load(source: Source, options: Options, *, local: bool) -> SentenceEncoder:
-    """Load a model of sentence-transformers.
+    """Load a model of sentence-transformers, a `SparseEncoder` where the options say so.
 
     Raises:
-        ConfigurationError: it is a sparse model or a cross-encoder, which give no dense vectors.
+        ConfigurationError: it is of another kind, such as a cross-encoder, and gives no vectors of the kind wanted.
     """
-    from sentence_transformers import SentenceTransformer
+    import sentence_transformers
 
-    _check_type(source)
-    processor = inspect.signature(SentenceTransformer.__init__).parameters.get("processor_kwargs")
+    wanted = "SparseEncoder" if options.sparse else "SentenceTransformer"
+    _check_type(source, wanted)
+    library = getattr(sentence_transformers, wanted)
+    processor = inspect.signature(library.__init__).parameters.get("processor_kwargs")
     with quiet_loading():
-        model = SentenceTransformer(
+        model = library(
             source.name,
             device=options.device,
             revision=source.commit,
@@ -47,7 +55,7 @@ def load(source: Source, options: Options, *, local: bool) -> SentenceEncoder:
         _drop_normalize(model)
     if options.backend == "torch" and options.dtype not in {None, "auto"}:
         model.to(dtype_options(options.dtype).popitem()[1])  # modules beside the transformer too
-    return SentenceEncoder(model)
+    return SparseSentenceEncoder(model) if options.sparse else SentenceEncoder(model)
 
 
 class SentenceEncoder(Encoder):
@@ -105,19 +113,50 @@ class SentenceEncoder(Encoder):
         device = self._model.device
         there = {name: one.to(device) if isinstance(one, torch.Tensor) else one for name, one in features.items()}
         with torch.inference_mode():
-            vectors = self._model(there, **options)["sentence_embedding"]
-            if (dimension := self._model.truncate_dim) is not None:  # a wrapped model's own
-                vectors = vectors[:, :dimension]
-        return to_float32(vectors)
+            return self._vectors(self._model(there, **options)["sentence_embedding"])
+
+    def _vectors(self, output: Any) -> Any:
+        dimension = self._model.truncate_dim  # a wrapped model's own
+        return to_float32(output if dimension is None else output[:, :dimension])
 
 
-def _check_type(source: Source) -> None:
+class SparseSentenceEncoder(SentenceEncoder):
+    """A `SparseEncoder` in memory."""
+
+    def _forward(self, features: Any, **options: Any) -> Any:
+        most = self._most()
+        return super()._forward(features, **options, **({} if most is None else {"max_active_dims": most}))
+
+    def _vectors(self, output: Any) -> list[tuple[NDArray[Any], NDArray[np.float32]]]:
+        from sentence_transformers.util import select_max_active_dims
+
+        output = select_max_active_dims(output, self._most())
+        rows, columns = output.nonzero(as_tuple=True)  # in the order of rows, and within them of columns
+        ends = np.cumsum((output != 0).sum(dim=1).cpu().numpy())[:-1]
+        weights = to_float32(output[rows, columns])
+        return list(zip(np.split(columns.cpu().numpy(), ends), np.split(weights, ends), strict=True))
+
+    def _most(self) -> int | None:
+        own: int | None = self._model.max_active_dims
+        return own if self.max_active_dims is None else self.max_active_dims
+
+
+def _check_type(source: Source, wanted: str) -> None:
+    found = _type(source)
+    if found != wanted:
+        gives = "dense" if wanted == "SentenceTransformer" else "sparse"
+        remedy = _REMEDIES.get(found, f"choose a `{wanted}`")
+        raise ConfigurationError(f"`{source.name}` is a `{found}` and gives no {gives} vectors; {remedy}")
+
+
+def _type(source: Source) -> str:
+    """Return the class that a model was saved by; sparse models need no files of sentence-transformers."""
+    if not source.is_sentence_transformer:
+        architectures = json.loads(source.marker.read_text(encoding="utf-8")).get("architectures") or ["model"]
+        return "SparseEncoder" if architectures[0].endswith("ForMaskedLM") else str(architectures[0])
     config = source.marker.with_name("config_sentence_transformers.json")
     saved = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    kind = saved.get("model_type", "SentenceTransformer")
-    if kind != "SentenceTransformer":
-        msg = f"`{source.name}` is a `{kind}` and gives no dense vectors; choose a `SentenceTransformer`"
-        raise ConfigurationError(msg)
+    return str(saved.get("model_type", "SentenceTransformer"))
 
 
 def _drop_normalize(model: Any) -> None:

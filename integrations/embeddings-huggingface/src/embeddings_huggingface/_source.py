@@ -17,7 +17,7 @@ from embeddings_huggingface._failures import loading_failed
 
 _log = logging.getLogger("embeddings_huggingface")
 
-_MODULES = "modules.json"
+_MODULES, _ROUTER = "modules.json", "router_config.json"
 _SETTINGS, _LENGTHS = "config_sentence_transformers.json", "sentence_bert_config.json"
 _MARKERS = (_MODULES, "config.json", "adapter_config.json")
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")}
@@ -151,18 +151,25 @@ def _folder(path: Path, expected: Sequence[str]) -> Source:
 
 
 def _look(folder: Path, marker: Path) -> Stamp:
-    return stamp(folder, [module.get("path", "") for module in _modules(marker)] + ["onnx", "openvino"])
+    folders = [module.get("path", "") for module in _modules(marker)]
+    routers = [path for name in folders if (path := folder / name / _ROUTER).is_file()]
+    routes = [(path.parent / name).relative_to(folder) for path in routers for name in _json(path).get("types", {})]
+    return stamp(folder, [*folders, *map(str, routes), "onnx", "openvino"])
 
 
 def _modules(marker: Path) -> list[dict[str, Any]]:
     if marker.name != _MODULES:
         return []
-    try:
-        modules: list[dict[str, Any]] = json.loads(marker.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"`{marker}` is damaged ({error}); save or download the model again"
-        raise ConfigurationError(msg) from error
+    modules: list[dict[str, Any]] = _json(marker)
     return modules
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        msg = f"`{path}` is damaged ({error}); save or download the model again"
+        raise ConfigurationError(msg) from error
 
 
 def _repository(name: str, revision: str | None, folder: str | None, markers: Sequence[str]) -> Source:

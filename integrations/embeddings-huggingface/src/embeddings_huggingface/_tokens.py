@@ -89,5 +89,5 @@ def account(
         return int(lengths.sum()), sum(bool(encoding.overflowing) for encoding in encodings)
     if limit is None or tokens is None:
         return int(lengths.sum()), 0
-    full = (lengths >= limit).nonzero().flatten().tolist()
+    full = (lengths == limit).nonzero().flatten().tolist()
     return int(lengths.sum()), sum(tokens.count(prompt + texts[row]) > limit for row in full)

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-import numpy as np
 from embed_core import Kind
-from numpy.typing import NDArray
 
 from embeddings_huggingface._tokens import Tokens
 from embeddings_huggingface._worker import Worker
@@ -27,13 +25,13 @@ class Encoded:
     """What a model made of one batch.
 
     Attributes:
-        vectors: float32 array of shape (n, dimension).
+        vectors: float32 array of shape (n, dimension); of a sparse model n pairs of arrays (indices, values).
         tokens: how many tokens went through the model, padding left out; None where that cannot be told.
         truncated: how many inputs were cut to fit.
         limit: the tokens they were cut to.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: Any
     tokens: int | None = None
     truncated: int = 0
     limit: int | None = None
@@ -47,12 +45,14 @@ class Encoder(ABC):
         max_length: most tokens of one input, prompt and special tokens included; None means any number.
         positions: what `max_length` can be raised to; None means no known end.
         cuts: whether texts that are too long are cut by the encoder itself.
+        max_active_dims: most numbers of a sparse vector, set before every batch; None leaves it to the model.
     """
 
     tokens: Tokens | None
     max_length: int | None
     positions: int | None = None
     cuts: bool = True
+    max_active_dims: int | None = None
 
     @property
     def takes_images(self) -> bool:

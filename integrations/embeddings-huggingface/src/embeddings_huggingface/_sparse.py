@@ -1,0 +1,39 @@
+"""`SparseEncoderEmbedding`: SPLADE and other sparse models of sentence-transformers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from embed_core import BaseSparseEmbedding
+from pydantic import Field, PositiveInt
+
+from embeddings_huggingface._pretrained import PretrainedModel, Text
+from embeddings_huggingface._runtime import Options
+from embeddings_huggingface._weights import Encoder
+
+
+class SparseEncoderEmbedding(BaseSparseEmbedding, PretrainedModel):
+    """A local sparse model: most often a weight for each entry of its tokenizer's vocabulary, and most of them zero.
+
+    Vectors are those of `encode_query` and `encode_document` of a `SparseEncoder` of sentence-transformers. Weights,
+    threads, prompts and long texts are handled as by `HuggingFaceEmbedding`, and the settings that are not listed here
+    are its own, but for those of dense vectors. `resolve_embed_model` gives dense models only: construct this class.
+
+    Attributes:
+        model_name: a folder, or a name on the Hugging Face hub. Without files of sentence-transformers it must be a
+            masked language model, whose logits are pooled by their maximum as in SPLADE.
+        max_active_dims: how many numbers of each vector to keep, those of largest size; None leaves it to the model.
+    """
+
+    model_name: Annotated[str, Text] = Field(min_length=1)  # or pydantic takes it from the first base
+    max_active_dims: PositiveInt | None = None
+
+    def _options(self) -> Options:
+        return replace(super()._options(), sparse=True)
+
+    def _prepare(self, encoder: Encoder) -> None:
+        encoder.max_active_dims = self.max_active_dims  # others share it; one thread does the batches in turn
+
+    def _origin(self) -> Any:
+        return replace(super()._origin(), provider="huggingface")
