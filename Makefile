@@ -67,8 +67,8 @@ DATA := .quality
 quality: install $(DATA)/.installed ## Search public collections with our vectors and sentence-transformers' own: equal figures; EMBED_IR_DATA=FOLDER for more
 	$(BIN)/python -m benchmarks.quality $(DATA)/cherche/data/semanlink
 
-$(DATA)/.installed:
-	$(PYTHON) -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
+$(DATA)/.installed: | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
 	@touch $@
 
 DEMO   := .demo
