@@ -124,3 +124,18 @@ def test_events_are_told_of_sparse_vectors_too():
 def test_a_mean_of_windows_is_not_sparse_and_is_refused():
     with pytest.raises(ValueError, match="long_text"):
         Words(long_text="mean")
+
+
+def test_it_is_closed_like_every_other_model():
+    class Held(Words):
+        def _close(self):
+            self.__dict__.setdefault("closed", []).append(True)
+
+    async def used():
+        async with Held() as model:
+            await model.aget_text_embedding("a")
+        return model
+
+    with Held() as model:
+        model.get_text_embedding("a")
+    assert len(model.__dict__["closed"]) == len(asyncio.run(used()).__dict__["closed"]) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from embed_core._engine import Engine, only
 from embed_core._io import Asyncio, Blocking, drive
@@ -139,28 +139,6 @@ class BaseEmbedding(Engine):
     ) -> float:
         """Compare two vectors; more is more alike in every mode. See `embed_core.similarity`."""
         return similarity(embedding1, embedding2, mode)
-
-    # Lifetime
-
-    def close(self) -> None:
-        """Let go of clients and weights; the model makes them again when it is used again."""
-        self._close()
-
-    async def aclose(self) -> None:
-        """Let go of clients and weights, those of the running event loop included."""
-        await self._aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 def _contents(nodes: Iterable[SupportsEmbedding]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -72,6 +72,26 @@ class Engine(Hooks):
     def dimension(self) -> int | None:
         """The length of the vectors; None until it is declared or the first one was made."""
         return self._ready().dimension.known
+
+    def close(self) -> None:
+        """Let go of clients and weights; the model makes them again when it is used again."""
+        self._close()
+
+    async def aclose(self) -> None:
+        """Let go of clients and weights, those of the running event loop included."""
+        await self._aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def _middleware(self, dimension: Dimension) -> list[Middleware]:
         """Return everything that happens between the caller and the hook, outermost first."""
