@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+FILES = ("cran.all.1400", "cran.qry", "cranqrel", "stsb-en-test.csv")
+"""What `cranfield` and `sts_benchmark` read."""
+
 _SEMANLINK = {
     "arxiv.json": "04b746bc93097986b998288f838098021029331eea01b74c75fd6ac7fcca6494",
     "tags.json": "59580e49b27a6cd6a4dc4db133770f7935c9c11afd8543fdd8e1c6e39c4e335d",

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from sklearn.metrics import ndcg_score
 
-from benchmarks._collections import Pairs, Retrieval, cranfield, semanlink, sts_benchmark
+from benchmarks._collections import FILES, Pairs, Retrieval, cranfield, semanlink, sts_benchmark
 from benchmarks._harness import Target, machine, print_table
 
 _PACKAGES = ("embed-core", "embeddings-huggingface", "sentence-transformers", "transformers", "torch")
@@ -61,9 +61,11 @@ def main(folder: Path) -> int:
 
 
 def _collections(folder: Path) -> Iterator[Retrieval | Pairs]:
-    yield semanlink(folder)
     more = os.environ.get(_VARIABLE)
-    if more is None:
+    if more and (missing := [name for name in FILES if not (Path(more) / name).is_file()]):
+        sys.exit(f"{_VARIABLE} is {more!r}, where {', '.join(missing)} should be; name another folder, or unset it")
+    yield semanlink(folder)
+    if not more:
         print(f"\nCranfield and the STS benchmark are skipped: name the folder that holds them in {_VARIABLE}")
         return
     yield cranfield(Path(more))
