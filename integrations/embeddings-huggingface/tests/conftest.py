@@ -102,6 +102,31 @@ def tiny(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_mlm(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transformers folder: a BERT with random weights that predicts masked tokens."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "mlm"
+    shutil.copytree(tiny_bert, folder)
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig.from_pretrained(folder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_splade(tiny_mlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `SparseEncoder` around `tiny_mlm`, saved by sentence-transformers: SPLADE, with a prompt for queries."""
+    from sentence_transformers import SparseEncoder
+
+    folder = tmp_path_factory.mktemp("tiny") / "splade"
+    splade = SparseEncoder(str(tiny_mlm), device="cpu")  # makes its own modules around such a folder
+    splade.prompts = {"query": "query: ", "document": ""}
+    splade.save(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A transformers folder: a CLIP with random weights for texts of 16 tokens and images of 16 by 16 pixels."""
     import torch

@@ -132,8 +132,8 @@ class SparseSentenceEncoder(SentenceEncoder):
 
         output = select_max_active_dims(output, self._most())
         rows, columns = output.nonzero(as_tuple=True)  # in the order of rows, and within them of columns
-        ends = np.cumsum((output != 0).sum(dim=1).cpu().numpy())[:-1]
         weights = to_float32(output[rows, columns])
+        ends = np.cumsum(np.bincount(rows.cpu().numpy(), minlength=len(output)))[:-1]
         return list(zip(np.split(columns.cpu().numpy(), ends), np.split(weights, ends), strict=True))
 
     def _most(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 from embed_core import BaseSparseEmbedding
 from pydantic import Field, PositiveInt
@@ -26,6 +26,8 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, PretrainedModel):
         max_active_dims: how many numbers of each vector to keep, those of largest size; None leaves it to the model.
     """
 
+    provider: ClassVar[str | None] = "huggingface-sparse"  # no plugin: there is no spec for it
+
     model_name: Annotated[str, Text] = Field(min_length=1)  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
 
@@ -34,6 +36,3 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, PretrainedModel):
 
     def _prepare(self, encoder: Encoder) -> None:
         encoder.max_active_dims = self.max_active_dims  # others share it; one thread does the batches in turn
-
-    def _origin(self) -> Any:
-        return replace(super()._origin(), provider="huggingface")
