@@ -194,3 +194,7 @@ def test_a_long_answer_is_shortened() -> None:
 
 def test_an_endpoint_shows_no_key() -> None:
     assert KEY not in repr(HERE)
+
+
+def test_the_known_models_are_listed_with_the_default_first() -> None:
+    assert OpenAIEmbedding.known_models()[0] == OpenAIEmbedding().model_name

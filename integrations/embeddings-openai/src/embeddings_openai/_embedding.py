@@ -133,6 +133,11 @@ class OpenAIEmbedding(OpenAILike):
         return self.dimensions or (known.dimension if known is not None else None)
 
     @classmethod
+    def known_models(cls) -> Sequence[str]:
+        """Return OpenAI's models, the default first."""
+        return list(_models.KNOWN)
+
+    @classmethod
     def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
         """Return that a saved address would get the user's key, where it is neither OpenAI's nor the environment's."""
         return sends_key(
