@@ -47,11 +47,9 @@ def forecast(changes: Changes, model: BaseEmbedding) -> str:
 
     found = changes.estimate or Estimate()
     to_do = f"{changes.added} to add, {changes.changed} to change, {changes.removed} to remove"
+    inputs = f"{found.inputs} input{'' if found.inputs == 1 else 's'}, {found.cached} of them in the cache"
     price = f"no price is known for `{_label(model)}`" if found.price is None else f"{found.price:.6f} US dollars"
-    return (
-        f"Dry run: {to_do}; nothing was sent or written\n"
-        f"{found.inputs} inputs, {found.cached} of them in the cache; about {found.tokens} tokens to send; {price}"
-    )
+    return f"Dry run: {to_do}; nothing was sent or written\n{inputs}; about {found.tokens} tokens to send; {price}"
 
 
 def _label(model: BaseEmbedding) -> str:

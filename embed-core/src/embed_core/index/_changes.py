@@ -35,7 +35,7 @@ class Changes:
 
     Attributes:
         skipped: what is not in the index, or only in part, and why.
-        estimate: what embedding would take; None unless it was a dry run.
+        estimate: what embedding would take, in a dry run; else None.
     """
 
     added: int = 0

@@ -222,7 +222,7 @@ class Index:
         model, cache = self.model, self.folder / CACHE
         if dry_run:
             with cached(model, cache if cache.exists() else None):
-                yield Weigher(self.folder, self._store(), model, self._new_stamp)
+                yield Weigher(self.folder, self._store(), model, self._new_stamp, batch_jobs=batch_jobs)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder / LOCK), cached(model, cache):

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core import BaseEmbedding
+from embed_core.errors import ConfigurationError, InvalidInputError, ProviderError
 from embed_core.index._embedding import Advance
 from embed_core.index._folder import JOBS
 from embed_core.index._item import Entry
-from embed_core.index._writer import Writer, windows
+from embed_core.index._portions import windows
+from embed_core.index._writer import Writer
 
 
 @runtime_checkable
@@ -30,6 +32,18 @@ class TakingJobs(Protocol):
         ...
 
 
+def jobs_of(model: BaseEmbedding) -> TakingJobs:
+    """Return the model as one that takes jobs.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not isinstance(model, TakingJobs):
+        provider = model.provider or model.class_name()
+        raise ConfigurationError(f"`{provider}` has no batch jobs; leave out `--batch-api` (`batch_jobs=True`)")
+    return model
+
+
 class JobWriter(Writer):
     """Lets jobs fill the model's cache, and stores what is in it then.
 
@@ -40,10 +54,7 @@ class JobWriter(Writer):
 
     def __init__(self, *args: Any, show_progress: bool = False) -> None:
         super().__init__(*args)
-        if not isinstance(self._model, TakingJobs):
-            msg = f"`{self._model.model_name}` has no batch jobs; leave out `--batch-api` (`batch_jobs=True`)"
-            raise ConfigurationError(msg)
-        self._jobs: TakingJobs = self._model
+        self._jobs = jobs_of(self._model)
         self._show_progress = show_progress
         self._notes = Notes(self._folder / JOBS, self._model.fingerprint)
 
@@ -68,13 +79,18 @@ class JobWriter(Writer):
             if not error.indices:
                 raise
             # All others are in the cache, and these are asked for online and listed.
+        except ProviderError as error:
+            if error.status_code != 404 or not ids:
+                raise
+            msg = f"{error}: delete `{self._notes.path}` to send again what the jobs of this index have not answered"
+            raise ConfigurationError(msg) from error
 
 
 class Notes:
     """The ids of the jobs of an index that are not done."""
 
     def __init__(self, path: Path, fingerprint: str) -> None:
-        self._path, self._fingerprint = path, fingerprint
+        self.path, self._fingerprint = path, fingerprint
         self.ids: list[str] = []
         if path.exists():
             noted = json.loads(path.read_text("utf-8"))
@@ -88,8 +104,8 @@ class Notes:
         """Forget all other jobs."""
         self.ids = list(ids)
         if not ids:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             return
-        draft = self._path.with_suffix(".draft")
+        draft = self.path.with_suffix(".draft")
         draft.write_text(json.dumps({"fingerprint": self._fingerprint, "ids": self.ids}), "utf-8")
-        draft.replace(self._path)
+        draft.replace(self.path)

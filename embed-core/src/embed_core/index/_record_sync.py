@@ -13,11 +13,12 @@ from embed_core.index._document import UnreadableError
 from embed_core.index._embedding import Advance
 from embed_core.index._entry import cut
 from embed_core.index._item import Entry, Item
+from embed_core.index._portions import portions, windows
 from embed_core.index._readers import plain
 from embed_core.index._record import Record, item, same_text, state
 from embed_core.index._sync import bar
 from embed_core.index._walk import Skipped
-from embed_core.index._writer import Writer, portions, windows
+from embed_core.index._writer import Writer
 
 _HOPELESS = 1000  # rows of which none can be read
 _MOST_LISTED = 10_000

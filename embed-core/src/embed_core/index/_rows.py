@@ -80,11 +80,15 @@ def chunk_rows(entries: Sequence[Entry], vectors: Vectors, of: Any, *, with_text
     return pa.table({**values, "vector": _vector_column(pa, vectors, there, of)}, schema=of)
 
 
-def item_rows(items: Sequence[Item], of: Any) -> Any:
-    """Return the new data of items whose content is the same."""
+def with_items(rows: Any, items: Mapping[tuple[str, str], Item]) -> Any:
+    """Return rows of a table with the new data of the items they belong to."""
     pa = extra("pyarrow")
-    values = {name: [getattr(item, name) for item in items] for name in ITEM_COLUMNS}
-    return pa.table(values, schema=pa.schema([of.field(name) for name in ITEM_COLUMNS]))
+    theirs = [items[key] for key in zip(*(rows[name].to_pylist() for name in ITEM), strict=True)]
+    for name in ITEM_COLUMNS:
+        at = rows.schema.get_field_index(name)
+        values = pa.array([getattr(item, name) for item in theirs], rows.schema.field(at).type)
+        rows = rows.set_column(at, rows.schema.field(at), values)
+    return rows
 
 
 def hit(row: Mapping[str, Any]) -> Hit:

@@ -11,8 +11,9 @@ from embed_core.errors import InvalidInputError
 from embed_core.index._embedding import Advance
 from embed_core.index._entry import entry, looks_like
 from embed_core.index._item import Entry, Item
+from embed_core.index._portions import windows
 from embed_core.index._walk import Found, Skipped, is_gone, is_under, walk
-from embed_core.index._writer import Writer, windows
+from embed_core.index._writer import Writer
 
 
 class Sync:

@@ -12,6 +12,7 @@ from embed_core.errors import StoreError
 from embed_core.index._changes import Estimate
 from embed_core.index._embedding import Advance
 from embed_core.index._item import Entry, Item
+from embed_core.index._jobs import jobs_of
 from embed_core.index._walk import Skipped
 from embed_core.index._writer import Writer
 
@@ -28,8 +29,9 @@ class Estimating(Protocol):
 class Weigher(Writer):
     """Takes what a `Writer` takes; writes and sends nothing, and adds up what it would cost."""
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, batch_jobs: bool = False) -> None:
         super().__init__(*args)
+        self._share = float(getattr(jobs_of(self._model), "batch_discount", 1.0)) if batch_jobs else 1.0
         self._seen: set[bytes] = set()
         self._estimate = self.changes.estimate = Estimate()
 
@@ -47,7 +49,7 @@ class Weigher(Writer):
         texts = [piece.text for entry in entries for piece in entry.pieces]
         new = self._not_seen(texts)
         again = len(texts) - len(new)
-        self._estimate += estimate(self._model, new) + Estimate(inputs=again, cached=again)
+        self._estimate += estimate(self._model, new, self._share) + Estimate(inputs=again, cached=again)
         self.changes.estimate = self._estimate
         advance(sum(entry.share * len(entry.pieces) for entry in entries))
         return entries, ()
@@ -60,16 +62,15 @@ class Weigher(Writer):
         return list(new.values())
 
 
-def estimate(model: BaseEmbedding, texts: Sequence[str]) -> Estimate:
-    """Return what embedding different texts would take; send nothing."""
+def estimate(model: BaseEmbedding, texts: Sequence[str], share: float) -> Estimate:
+    """Return what embedding different texts would take, at a share of the price; send nothing."""
     if isinstance(model, Estimating):
         found = model.estimate(texts)
-        return Estimate(found.inputs, found.cached, found.tokens, found.price)
+        return Estimate(found.inputs, found.cached, found.tokens, None if found.price is None else found.price * share)
     sent = texts
     if model.embeddings_cache is not None:
         with suppress(StoreError):
             keys = model._keys()("text", texts)
             known = model.embeddings_cache.get_many(keys)
             sent = [text for text, key in zip(texts, keys, strict=True) if key not in known]
-    price = None if sent else 0.0
-    return Estimate(len(texts), len(texts) - len(sent), model._count_tokens(sent), price)
+    return Estimate(len(texts), len(texts) - len(sent), model._count_tokens(sent), None if sent else 0.0)

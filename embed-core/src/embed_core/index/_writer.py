@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from embed_core.index._item import Entry, Item
 from embed_core.index._stamp import Stamp
 from embed_core.index._store import Store
 from embed_core.index._walk import Skipped
-
-T = TypeVar("T")
 
 NewStamp: TypeAlias = Callable[[int], Stamp]
 """Returns the stamp of a new index, given the dimension."""
@@ -90,28 +87,3 @@ class Writer:
             self.changes.changed += 1
         else:
             self.changes.added += 1
-
-
-def windows(found: Iterable[Entry | Item], chunks: int) -> Iterator[tuple[list[Entry], list[Item]]]:
-    """Yield what was found in lists of some thousand chunks: what to embed, and what only to note."""
-    entries: list[Entry] = []
-    items: list[Item] = []
-    room = chunks
-    for one in found:
-        if isinstance(one, Entry):
-            entries.append(one)
-            room -= max(1, len(one.pieces))
-        else:
-            items.append(one)
-            room -= 1
-        if room <= 0:
-            yield entries, items
-            entries, items, room = [], [], chunks
-    if entries or items:
-        yield entries, items
-
-
-def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last one shorter."""
-    rest = iter(items)
-    return iter(lambda: list(islice(rest, size)), [])
