@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from embed_core.index._portions import portions
 from embed_core.index._rows import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, Hit, chunk_rows, hit, schema, with_items
 from embed_core.index._stamp import Stamp
 from embed_core.index._walk import TABLE_FOLDER
+
+T = TypeVar("T")
 
 _TABLE = TABLE_FOLDER.removesuffix(".lance")
 _ROWS_AT_ONCE = 10_000
@@ -69,7 +71,7 @@ class Store:
 
     def find(self, id_: str) -> list[Item]:
         """Return the records with this id, which are of different sources."""
-        return list(self._items(_equal("id", id_)))
+        return _again(lambda: list(self._items(_equal("id", id_))))
 
     def ids(self, source: str | None) -> Iterator[str]:
         """Yield the ids of the records, of one source or of all."""
@@ -126,10 +128,7 @@ class Store:
 
         With a prefix, only chunks of records whose id begins with it.
         """
-        try:
-            rows = self._nearest(vector, k, prefix)
-        except RuntimeError:  # a writer has deleted the version that this search began with
-            rows = self._nearest(vector, k, prefix)
+        rows = _again(lambda: self._nearest(vector, k, prefix))
         return sorted(map(hit, rows), key=lambda hit: (-hit.score, hit.source, hit.id or "", hit.start))
 
     def _nearest(self, vector: Vectors, k: int, prefix: str) -> Sequence[Mapping[str, Any]]:
@@ -143,8 +142,8 @@ class Store:
 
     def mean(self, item: Item) -> Vectors | None:
         """Return the mean of an item's vectors, weighted by length, of shape (dimension,); None where it has none."""
-        columns = ["start", "end", "vector"]
-        rows = self._table.search().where(_one_of([item])).select(columns).limit(None).to_arrow()
+        search = self._table.search().where(_one_of([item])).select(["start", "end", "vector"]).limit(None)
+        rows = _again(search.to_arrow)
         rows = rows.filter(rows["vector"].is_valid())
         if not len(rows):
             return None
@@ -184,6 +183,13 @@ def _connect(folder: Path) -> Any:
     session = lancedb.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES)
     # Without the interval, a table stays at the version it was opened at, whatever other processes write.
     return lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
+
+
+def _again(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except RuntimeError:  # a writer has deleted the version that this began with
+        return read()
 
 
 def _column(name: str) -> Any:

@@ -41,7 +41,7 @@ def sqlite_rows(path: str, sql: str | None, attach: Mapping[str, str]) -> Iterat
             for number, values in enumerate(found, 1):
                 yield Row(f"row {number}", dict(zip(names, values, strict=True)))
     except sqlite3.Error as error:
-        raise InvalidInputError(f"`{path}` cannot be read as a database: {error}") from error
+        raise InvalidInputError(f"SQLite cannot read that from `{path}`: {error}") from error
 
 
 def _uri(path: str) -> str:
