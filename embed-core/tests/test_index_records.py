@@ -273,7 +273,7 @@ class TestWhatIsLeftOut:
         changes = index.add_records(partial, "quotes")
         assert reasons(changes) == [
             "line 6 is no JSON",
-            "could be read only in part; 4 records that are not in the rest of it are kept",
+            "could be read only in part, so nothing that it held before is removed (4 not found)",
         ]
         assert content(index) == expected(QUOTES)
         assert reasons(index.add_records([*QUOTES, partial[-1]], "quotes")) == ["line 6 is no JSON"]

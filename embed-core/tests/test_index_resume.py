@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals are POSIX")
 
 
 class Runs:
-    """Runs of `embed index` over one corpus, and what they have asked the provider."""
+    """Runs of `embed index` over one corpus of files, and what they have asked the provider."""
 
     def __init__(self, folder, environment):
         self.docs, self.index, self._calls = folder / "docs", folder / "index", folder / "calls"
@@ -43,12 +43,18 @@ class Runs:
         self.docs.mkdir()
 
     def write(self, files, chunks):
-        for number in range(files):
-            paragraphs = (f"Words number {one} of file {number}, quite unlike any other." for one in range(chunks))
-            (self.docs / f"{number:03}.txt").write_text("\n\n".join(paragraphs))
+        for name, text in texts(files, chunks).items():
+            (self.docs / f"{name}.txt").write_text(text)
+
+    def change(self):
+        (self.docs / "000.txt").unlink()
+        (self.docs / "001.txt").write_text("Words that are new.")
+
+    def sources(self):
+        return [self.docs]
 
     def start(self, seconds=0.0):
-        command = [EMBED, "index", self.docs, "--into", self.index, "-m", f"slow:?embed_batch_size={BATCH}"]
+        command = [EMBED, "index", *self.sources(), "--into", self.index, "-m", f"slow:?embed_batch_size={BATCH}"]
         return subprocess.Popen(
             [*command, "--chunk-size", "70", "--chunk-overlap", "0"],
             env={**self._environment, "SECONDS_A_CALL": str(seconds)},
@@ -78,24 +84,58 @@ class Runs:
 
     def chunks(self):
         hits = Index(self.index).search("anything", k=10**6)
-        return sorted((Path(hit.source).name, hit.first, hit.text) for hit in hits)
+        return sorted((hit.id or Path(hit.source).stem, hit.first, hit.text) for hit in hits)
 
     def expected(self):
         return sorted(
-            (path.name, 2 * number + 1, text)
-            for path in self.docs.iterdir()
-            for number, text in enumerate(path.read_text().split("\n\n"))
+            (name, 2 * number + 1, text)
+            for name, whole in self.held().items()
+            for number, text in enumerate(whole.split("\n\n"))
         )
 
+    def held(self):
+        return {path.stem: path.read_text() for path in self.docs.iterdir()}
 
-@pytest.fixture
-def runs(tmp_path, home, install, monkeypatch):
+
+class RecordRuns(Runs):
+    """The same with the rows of one file instead of files."""
+
+    def write(self, files, chunks):
+        self._dump(texts(files, chunks))
+
+    def change(self):
+        self._dump({**self.held(), "001": "Words that are new."} | {"000": None})
+
+    def sources(self):
+        return [self.docs / "rows.jsonl", "--from", "jsonl"]
+
+    def held(self):
+        lines = (self.docs / "rows.jsonl").read_text().splitlines()
+        return {row["id"]: row["text"] for row in map(json.loads, lines)}
+
+    def _dump(self, rows):
+        lines = (json.dumps({"id": name, "text": text}) + "\n" for name, text in rows.items() if text is not None)
+        (self.docs / "rows.jsonl").write_text("".join(lines))
+
+
+def texts(count, chunks):
+    """Return texts of some paragraphs each, by their names."""
+    return {
+        f"{number:03}": "\n\n".join(
+            f"Words number {one} of file {number}, quite unlike any other." for one in range(chunks)
+        )
+        for number in range(count)
+    }
+
+
+@pytest.fixture(params=[Runs, RecordRuns])
+def runs(request, tmp_path, home, install, monkeypatch):
     site = install(
         "slow-embeddings", {EMBEDDINGS: {"slow": "slow_embeddings:SlowEmbedding"}}, {"slow_embeddings": SLOW}
     )
     monkeypatch.setenv("SECONDS_A_CALL", "0")
     monkeypatch.setenv("CALLS", os.devnull)
-    return Runs(tmp_path, {**os.environ, "PYTHONPATH": str(site)})
+    return request.param(tmp_path, {**os.environ, "PYTHONPATH": str(site)})
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
@@ -120,8 +160,7 @@ def test_runs_killed_again_and_again_come_to_the_same_index(runs):
     runs.write(files=60, chunks=60)  # four commits
     for after in (1, 128, 140, 130):
         assert runs.stop(signal.SIGKILL, after=after)[0] == -signal.SIGKILL
-    (runs.docs / "000.txt").unlink()
-    (runs.docs / "001.txt").write_text("Words that are new.")
+    runs.change()
     runs.finish()
     assert runs.chunks() == runs.expected()
     asked = [text for call in runs.calls() for text in call]

@@ -139,4 +139,4 @@ class RecordSync:
             for ids in portions(gone, _AT_ONCE):
                 self._writer.remove([Item(self._source, "", id=id_) for id_ in ids])
         elif count := sum(1 for _ in gone):
-            self._skip(f"could be read only in part; {count} records that are not in the rest of it are kept")
+            self._skip(f"could be read only in part, so nothing that it held before is removed ({count} not found)")
