@@ -6,8 +6,9 @@ import multiprocessing
 import threading
 
 import pytest
-from embed_core import MockEmbedding, _io
-from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive, in_thread
+from embed_core import MockEmbedding, _threads
+from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive
+from embed_core._threads import in_thread
 
 variable = contextvars.ContextVar("variable", default="unset")
 
@@ -106,7 +107,7 @@ def test_a_cancelled_wait_leaves_its_thread_to_finish_alone():
 
 
 def test_worker_threads_are_reused_and_let_go_when_idle():
-    daemons = _io._Daemons(idle_seconds=0.05)
+    daemons = _threads._Daemons(idle_seconds=0.05)
     names = []
     for _ in range(5):
         done = threading.Event()

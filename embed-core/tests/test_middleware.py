@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embed_core import RateLimiter, errors
-from embed_core._io import Asyncio, Blocking, Threaded, drive
+from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive
 from embed_core._rows import Dense
 from embed_core._space import Dimension, keys
 from embed_core._types import Origin, Progress, ProviderResponse, Request
@@ -329,6 +329,18 @@ def test_batched_puts_every_vector_on_its_row_and_tells_what_failed(plan, worker
         assert set(reasons) == set(indices) <= failed
         assert all(vector == vectors_of([texts[row]])[0].tolist() for row, vector in completed.items())
         assert not keep_going or (set(reasons) == failed and len(completed) == len(texts) - len(failed))
+
+
+@pytest.mark.parametrize("runner", [QuickThreaded, QuickAsyncio])
+def test_batched_never_returns_rows_that_no_batch_has_filled(runner):
+    async def call():
+        io = runner()
+        io.end()
+        request = Request("text", ["a", "b"], range(2), range(2))
+        await Batched(lambda kind, inputs: [[0], [1]], 2)(request, partial(Provider(honest), io), io)
+
+    with pytest.raises(Ended):
+        asyncio.run(call()) if runner is QuickAsyncio else drive(call())
 
 
 @given(texts=TEXTS, bad=SOME, named=st.booleans())

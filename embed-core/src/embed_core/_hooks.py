@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 
 from embed_core._config import Config
 from embed_core._images import ImageLoader
-from embed_core._io import in_thread
+from embed_core._threads import in_thread
 from embed_core._types import Answer, Answers, Kind, Origin
 from embed_core.middleware.fitted import Windows, byte_windows
 

@@ -11,26 +11,17 @@ import contextvars
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from embed_core._forks import reset_in_children
+from embed_core._threads import DAEMONS, in_thread, raise_, report
 
 T = TypeVar("T")
 X = TypeVar("X")
 
 _END: Any = object()
-
-_MOST_THREADS = 64
-"""How many threads one event loop waits for at once: thousands of tasks would else open thousands of files and run out.
-
-A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
-"""
-
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
 
 class IO(Protocol):
@@ -120,13 +111,17 @@ class Threaded(Blocking):
                     item = next(iterator, _END)
                 if item is _END:
                     return
-                drive(fn(item))
+                try:
+                    drive(fn(item))
+                except BaseException:  # before the caller hears of it, others would go on
+                    self.end()
+                    raise
 
         try:
             for _ in range(workers):
-                DAEMONS.submit(partial(_report, done, contextvars.copy_context(), work))
+                DAEMONS.submit(partial(report, done, contextvars.copy_context(), work))
             for _ in range(workers):
-                _raise(done.get())
+                raise_(done.get())
         except BaseException:  # Ctrl-C in the waiting caller, too
             self.abandoned = True
             self.end()
@@ -158,22 +153,35 @@ class Asyncio:
         iterator = iter(items)
 
         async def work() -> None:
-            for item in iterator:
+            while not self._ended.is_set() and (item := next(iterator, _END)) is not _END:
                 await fn(item)
 
         if workers == 1:
             return await work()
-        tasks = {asyncio.create_task(_caught(work)) for _ in range(workers)}
+        tasks = {asyncio.create_task(self._caught(work)) for _ in range(workers)}
         try:
             while tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    _raise(task.result())
+                    raise_(task.result())
         finally:
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+        return None
+
+    async def _caught(self, work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+        """Run `work` and return what it raises.
+
+        Not a `TaskGroup`: that passes over a hook's own `CancelledError`, as if the batch were done, and a task that
+        raises `KeyboardInterrupt` stops the loop before its waiting caller hears of it.
+        """
+        try:
+            await work()
+        except BaseException as error:  # raised again where the caller waits
+            self.end()
+            return error
         return None
 
     async def sleep(self, seconds: float) -> None:
@@ -184,108 +192,3 @@ class Asyncio:
 
     def end(self) -> None:
         self._ended.set()
-
-
-async def _caught(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
-    """Run `work` and return what it raises.
-
-    Not a `TaskGroup`: that passes over a hook's own `CancelledError`, as if the batch were done, and a task that raises
-    `KeyboardInterrupt` stops the loop before its waiting caller hears of it.
-    """
-    try:
-        await work()
-    except BaseException as error:  # raised again where the caller waits
-        return error
-    return None
-
-
-async def in_thread(fn: Callable[[], T]) -> T:
-    """Run `fn` in a daemon thread with the caller's context; cancelling stops the wait, not the thread.
-
-    Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
-    """
-    loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, asyncio.Semaphore(_MOST_THREADS))
-    async with turns:
-        return await _in_thread(fn, loop)
-
-
-async def _in_thread(fn: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
-    finished: asyncio.Future[None] = loop.create_future()
-    done = queue.SimpleQueue[BaseException | None]()
-    results: list[T] = []
-
-    def work() -> None:
-        _report(done, context, lambda: results.append(fn()))
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
-            loop.call_soon_threadsafe(_settle, finished)
-
-    context = contextvars.copy_context()
-    DAEMONS.submit(work)
-    await finished
-    _raise(done.get())
-    return results[0]
-
-
-def _report(
-    done: queue.SimpleQueue[BaseException | None], context: contextvars.Context, work: Callable[[], None]
-) -> None:
-    """Run `work` in a worker thread and hand what it raises to whoever waits."""
-    try:
-        context.run(work)
-    except BaseException as error:  # raised again where somebody waits
-        done.put(error)
-    else:
-        done.put(None)
-
-
-def _settle(finished: asyncio.Future[None]) -> None:
-    if not finished.done():
-        finished.set_result(None)
-
-
-def _raise(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
-
-
-class _Daemons:
-    """Daemon threads, made on demand and kept a while: a hung provider call never holds up interpreter exit."""
-
-    def __init__(self, idle_seconds: float = 10.0) -> None:
-        self._idle_seconds = idle_seconds
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget every thread; a forked child has none of them."""
-        self._lock = threading.Lock()
-        self._queue: queue.Queue[Callable[[], None]] = queue.Queue()
-        self._idle = 0
-
-    def submit(self, work: Callable[[], None]) -> None:
-        """Run `work`, which must not raise, in an idle thread or a new one."""
-        with self._lock:
-            self._queue.put(work)
-            if self._idle:
-                self._idle -= 1
-                return
-        threading.Thread(target=self._run, name="embed-core-worker", daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                work = self._queue.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                with self._lock:
-                    if self._queue.empty():
-                        self._idle -= 1
-                        return
-                continue
-            work()
-            del work
-            with self._lock:
-                self._idle += 1
-
-
-DAEMONS = _Daemons()
-reset_in_children(DAEMONS)

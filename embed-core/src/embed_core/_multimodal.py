@@ -11,7 +11,8 @@ from embed_core._base import BaseEmbedding, NodeT
 from embed_core._engine import only
 from embed_core._hooks import default_hook
 from embed_core._images import ImageLoader, ImageUrls
-from embed_core._io import IO, Asyncio, Blocking, drive, in_thread
+from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
 from embed_core.errors import EmbedError
 from embed_core.schema import MetadataMode, image_of

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from embed_core._images._policy import ImageUrls
-from embed_core._io import DAEMONS
+from embed_core._threads import DAEMONS
 from embed_core.errors import InvalidInputError
 
 Address = IPv4Address | IPv6Address

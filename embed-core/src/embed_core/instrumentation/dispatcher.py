@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from embed_core._forks import Lock
-from embed_core._io import DAEMONS, IO
+from embed_core._io import IO
+from embed_core._threads import DAEMONS
 from embed_core.errors import ConfigurationError
 from embed_core.instrumentation.events import EmbeddingEvent, Span
 

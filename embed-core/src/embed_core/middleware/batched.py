@@ -55,6 +55,8 @@ class Batched:
         if failed:
             completed = {request.ids[row]: vector for row, vector in rows.completed().items()}
             raise summary(request, completed, failed)
+        if not rows.done.all():  # ended from outside, so some rows are no vectors
+            raise Ended
         return rows.vectors
 
 
@@ -64,20 +66,20 @@ class _Rows:
     def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
-        self._done = np.zeros(count, dtype=bool)
+        self.done = np.zeros(count, dtype=bool)
         self.vectors: Vectors = np.empty((0, 0), dtype=np.float32)
 
     def place(self, batch: Sequence[int], vectors: Vectors) -> None:
         if batch == range(self._count):  # one batch in input order: no copy
             self.vectors = vectors if vectors.flags.owndata else vectors.copy()  # a view may change under us
-            self._done[:] = True
+            self.done[:] = True
             return
         with self._lock:
             if not len(self.vectors):
                 self.vectors = np.empty((self._count, *vectors.shape[1:]), dtype=vectors.dtype)
         index = slice(batch.start, batch.stop) if isinstance(batch, range) and batch.step == 1 else np.asarray(batch)
         self.vectors[index] = vectors
-        self._done[index] = True
+        self.done[index] = True
 
     def place_some(self, row_of: Mapping[int, int], completed: Mapping[int, Vectors]) -> None:
         """Place the vectors that an error says were finished before it."""
@@ -85,7 +87,7 @@ class _Rows:
             self.place([row_of[index]], vector[np.newaxis])
 
     def completed(self) -> dict[int, Vectors]:
-        return {int(row): self.vectors[row] for row in np.flatnonzero(self._done)}
+        return {int(row): self.vectors[row] for row in np.flatnonzero(self.done)}
 
 
 def _require_each_once(batches: Sequence[Sequence[int]], count: int) -> None:

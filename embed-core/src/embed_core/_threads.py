@@ -1,0 +1,116 @@
+"""Threads that never hold up the end of the interpreter, and what they raise, raised where somebody waits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from embed_core._forks import reset_in_children
+
+T = TypeVar("T")
+
+_MOST_THREADS = 64
+"""How many threads one event loop waits for at once: thousands of tasks would else open thousands of files and run out.
+
+A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
+"""
+
+_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+
+
+async def in_thread(fn: Callable[[], T]) -> T:
+    """Run `fn` in a daemon thread with the caller's context; cancelling stops the wait, not the thread.
+
+    Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _turns.setdefault(loop, asyncio.Semaphore(_MOST_THREADS))
+    async with turns:
+        return await _in_thread(fn, loop)
+
+
+async def _in_thread(fn: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
+    finished: asyncio.Future[None] = loop.create_future()
+    done = queue.SimpleQueue[BaseException | None]()
+    results: list[T] = []
+
+    def work() -> None:
+        report(done, context, lambda: results.append(fn()))
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+            loop.call_soon_threadsafe(_settle, finished)
+
+    context = contextvars.copy_context()
+    DAEMONS.submit(work)
+    await finished
+    raise_(done.get())
+    return results[0]
+
+
+def report(
+    done: queue.SimpleQueue[BaseException | None], context: contextvars.Context, work: Callable[[], None]
+) -> None:
+    """Run `work` in a worker thread and hand what it raises to whoever waits."""
+    try:
+        context.run(work)
+    except BaseException as error:  # raised again where somebody waits
+        done.put(error)
+    else:
+        done.put(None)
+
+
+def _settle(finished: asyncio.Future[None]) -> None:
+    if not finished.done():
+        finished.set_result(None)
+
+
+def raise_(error: BaseException | None) -> None:
+    if error is not None:
+        raise error
+
+
+class _Daemons:
+    """Daemon threads, made on demand and kept a while: a hung provider call never holds up interpreter exit."""
+
+    def __init__(self, idle_seconds: float = 10.0) -> None:
+        self._idle_seconds = idle_seconds
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every thread; a forked child has none of them."""
+        self._lock = threading.Lock()
+        self._queue: queue.Queue[Callable[[], None]] = queue.Queue()
+        self._idle = 0
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run `work`, which must not raise, in an idle thread or a new one."""
+        with self._lock:
+            self._queue.put(work)
+            if self._idle:
+                self._idle -= 1
+                return
+        threading.Thread(target=self._run, name="embed-core-worker", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self._queue.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._idle -= 1
+                        return
+                continue
+            work()
+            del work
+            with self._lock:
+                self._idle += 1
+
+
+DAEMONS = _Daemons()
+reset_in_children(DAEMONS)
