@@ -673,9 +673,8 @@ def test_what_was_paid_for_is_kept_although_every_thread_is_busy(tmp_path):
 
     class Busy(ScriptedEmbedding):
         async def _aget_text_embeddings(self, texts):
-            busy.extend(
-                asyncio.create_task(_threads.in_thread(lambda: release.wait(30))) for _ in range(_threads._MOST_THREADS)
-            )
+            turns = [_threads.in_thread(lambda: release.wait(30), brief=True) for _ in range(_threads._MOST_THREADS)]
+            busy.extend(map(asyncio.create_task, turns))
             await asyncio.sleep(0)
             asked.set()
             return await super()._aget_text_embeddings(texts)
@@ -692,6 +691,30 @@ def test_what_was_paid_for_is_kept_although_every_thread_is_busy(tmp_path):
     busy, asked = [], asyncio.Event()
     asyncio.run(main())
     assert len(store) == len(TEXTS)
+    store.close()
+
+
+def test_a_cached_text_does_not_queue_behind_a_slow_provider(tmp_path):
+    store, release, begun = SQLiteKVStore(tmp_path / "cache.db"), threading.Event(), threading.Semaphore(0)
+
+    def slowly(turn):
+        begun.release()
+        assert release.wait(30)
+        return turn.vectors
+
+    async def main():
+        slow = OnlySync(script=slowly, embeddings_cache=store)
+        texts = [f"text {number}" for number in range(_threads._MOST_THREADS + 9)]
+        waiting = [asyncio.create_task(slow.aget_text_embedding(text)) for text in texts]
+        await asyncio.to_thread(lambda: [begun.acquire(timeout=10) for _ in range(_threads._MOST_THREADS)])
+        async with asyncio.timeout(10):
+            found = await slow.aget_query_embedding("known")
+        release.set()
+        await asyncio.gather(*waiting)
+        return found
+
+    known = OnlySync(embeddings_cache=store).get_query_embedding("known")
+    assert asyncio.run(main()) == known
     store.close()
 
 

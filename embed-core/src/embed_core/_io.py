@@ -147,7 +147,7 @@ class Asyncio:
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         if async_ is not None:
             return await async_()
-        return await in_thread(sync)
+        return await in_thread(sync, brief=True)
 
     async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
         iterator = iter(items)

@@ -9,29 +9,33 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from embed_core._forks import reset_in_children
 
 T = TypeVar("T")
 
 _MOST_THREADS = 64
-"""How many threads one event loop waits for at once: thousands of tasks would else open thousands of files and run out.
+"""How many threads of a sort one event loop waits for at once: thousands of tasks would else use up files and memory.
 
 A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
 """
 
-_turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+_Turns: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+
+_long: _Turns = weakref.WeakKeyDictionary()
+_brief: _Turns = weakref.WeakKeyDictionary()
 
 
-async def in_thread(fn: Callable[[], T]) -> T:
+async def in_thread(fn: Callable[[], T], *, brief: bool = False) -> T:
     """Run `fn` in a daemon thread with the caller's context; cancelling stops the wait, not the thread.
+
+    What is `brief`, such as a look into the cache, never queues behind hooks that wait for a slow provider.
 
     Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
     """
     loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, asyncio.Semaphore(_MOST_THREADS))
-    async with turns:
+    async with (_brief if brief else _long).setdefault(loop, asyncio.Semaphore(_MOST_THREADS)):
         return await _in_thread(fn, loop)
 
 
