@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +170,70 @@ def test_a_download_that_broke_off_is_finished(hub: Hub, embed: Callable[..., di
         hub.requests.clear()
         assert embed("org/model", cache) == whole
         assert any(missing in request for request in hub.requests)
+
+
+@pytest.fixture(scope="module")
+def cached(embed: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds `org/model`, with no note of the files that the repository has not."""
+    cache = tmp_path_factory.mktemp("hub")
+    assert "vectors" in embed("org/model", cache)
+    shutil.rmtree(cache / "models--org--model" / ".no_exist")
+    return cache
+
+
+def without_connection(name: str, cache: Path) -> tuple[dict[str, Any], str]:
+    """Embed in a process whose hub does not listen; return what it tells and what it writes to the terminal."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "SENTENCE_"))}
+        environment["HF_ENDPOINT"] = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        line = json.dumps({"model_name": name, "cache_folder": str(cache)})
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            input=line,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,  # each file that is asked for takes the hub's client 23 s to give up
+            check=True,
+        )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told, done.stderr
+
+
+@pytest.mark.parametrize("name", ["org/other", "bare"])
+def test_without_a_connection_it_takes_no_half_minute_to_say_so(tmp_path: Path, name: str) -> None:
+    start = time.monotonic()
+    told, written = without_connection(name, tmp_path)
+    assert time.monotonic() - start < 15
+    assert told["error"] == "ProviderError"
+    assert f"`{name}` is not in the local cache, and the Hugging Face hub is out of reach (" in told["message"]
+    assert "refused" in told["message"]
+    assert written == ""
+
+
+def test_without_a_connection_what_is_cached_is_taken_as_it_is(hub: Hub, cached: Path) -> None:
+    told, written = without_connection("org/model", cached)
+    assert told["before"] == told["after"]
+    assert len(told["vectors"]) == 2
+    assert "`org/model` is taken as it is in the cache; the hub did not say whether it has" in written
+    assert "Retrying" not in written
+
+
+def test_without_a_connection_weights_that_are_not_cached_are_missing(hub: Hub, cached: Path, tmp_path: Path) -> None:
+    shutil.copytree(cached, tmp_path / "cache", symlinks=True)
+    next((tmp_path / "cache").rglob("model.safetensors")).unlink()
+    told, written = without_connection("org/model", tmp_path / "cache")
+    assert told["message"].startswith("`org/model` cannot be loaded")
+    assert told["message"].endswith("files are missing from the cache: the Hugging Face hub is out of reach)")
+    assert "Retrying" not in written
+
+
+def test_a_cached_model_that_the_hub_has_no_more_is_still_one(
+    hub: Hub, embed: Callable[..., dict[str, Any]], cached: Path
+) -> None:
+    hub.refusals = {"org/model": (401, "RepoNotFound")}
+    assert "vectors" in embed("org/model", cached)
 
 
 def test_a_missing_or_refused_model_is_told_in_words(

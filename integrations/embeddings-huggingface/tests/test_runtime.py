@@ -69,6 +69,30 @@ def hub_errors() -> list[tuple[Exception, type[EmbedError], str]]:
     ]
 
 
+def no_connection(message: str) -> Exception:
+    """Return what the client that the installed huggingface_hub uses raises where nothing listens."""
+    module = type(response(500)).__module__.partition(".")[0]
+    client = __import__(module)
+    error: Exception = client.ConnectionError(message) if module == "requests" else client.ConnectError(message)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("[Errno -2] Name or service not known", r" \(\[Errno -2\] Name or service not known\);"),
+        ('Retries (by by New("x: [Errno 111] Connection refused"))', r" \(\[Errno 111\] Connection refused\);"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] verify failed (_ssl.c:1)", r" \(\[SSL: CERTIFICATE_VERIFY_FAILED\] .*\);"),
+        ("something else", ";"),
+    ],
+)
+def test_a_hub_out_of_reach_says_why_where_the_system_does(message: str, reason: str) -> None:
+    told = loading_failed(no_connection(message), "org/m")
+    assert type(told) is ProviderError
+    with pytest.raises(ProviderError, match=f"the Hugging Face hub is out of reach{reason} connect once"):
+        raise told
+
+
 @pytest.mark.parametrize("number", range(7))
 def test_what_the_hub_says_is_told_in_words_however_deep_it_is_wrapped(number: int) -> None:
     error, kind, message = hub_errors()[number]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -12,9 +14,10 @@ from embed_core.errors import (
 )
 
 _UNREACHABLE = (
-    "`{name}` is not in the local cache, and the Hugging Face hub is out of reach; connect once, or run "
+    "`{name}` is not in the local cache, and the Hugging Face hub is out of reach{why}; connect once, or run "
     "`hf download {name} --local-dir FOLDER` where there is a connection, copy the folder here and name it"
 )
+_NO_CONNECTION = {"ConnectError", "ConnectTimeout", "ConnectionError"}  # of httpx, httpx2 or requests
 _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -54,7 +57,9 @@ def _hub_failed(error: Exception, name: str) -> EmbedError | None:
                 f"`{name}` is neither a folder nor a model's name on the hub, such as `org/model`"
             )
         if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
-            return ProviderError(_UNREACHABLE.format(name=name))
+            return ProviderError(_UNREACHABLE.format(name=name, why=""))
+        if is_unreachable(cause):
+            return ProviderError(_UNREACHABLE.format(name=name, why=_reason(cause)))
         if isinstance(cause, HfHubHTTPError):
             return ProviderUnavailableError(f"the Hugging Face hub failed while fetching `{name}`: {_one_line(cause)}")
     return None
@@ -88,6 +93,11 @@ def embedding_failed(error: Exception, name: str, count: int) -> EmbedError:
     return ProviderError(f"`{name}` failed on a batch of {count}: {type(error).__name__}: {_one_line(error)}")
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether there was no connection to the hub at all, or none is wanted; a slow answer is something else."""
+    return any(base.__name__ in _NO_CONNECTION for base in type(error).__mro__)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether torch, CUDA or Python ran out of memory."""
     return isinstance(error, MemoryError) or (
@@ -101,6 +111,12 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         causes.append(error)
         error = error.__cause__ or error.__context__
     return causes
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the operating system or TLS said, which requests wraps in much else."""
+    found = re.search(r"\[(Errno|SSL)[^'\"()]*", str(error))
+    return "" if found is None else f" ({found[0].strip()})"
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 from embed_core import OPERATIONAL
+from embed_core.errors import EmbedError
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator
 
 from embeddings_huggingface import _plain, _sentence
@@ -31,6 +32,8 @@ def _plain_keywords(values: Any) -> Any:
         raise ValueError(msg)
     return {name: _text(one) if type(one).__module__ == "torch" else one for name, one in values.items()}
 
+
+_OUT_OF_REACH = "if that is because files are missing from the cache: the Hugging Face hub is out of reach"
 
 Text = BeforeValidator(_text)
 Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_plain_keywords)]
@@ -118,13 +121,18 @@ def _load(source: Source, options: Options) -> Encoder:
     """
     try:
         source.check_unchanged()
-        if source.commit is not None and source.is_complete(options.cache_folder):
-            try:
-                return _load_from(source, options, local=True)
-            except Exception as error:  # something is missing: the hub has it, or knows what is wrong
-                if is_out_of_memory(error):
-                    raise
-        return _load_from(source, options, local=source.commit is None)
+        source.fetch_optional(options.cache_folder)
+        try:
+            return _load_from(source, options, local=True)
+        except Exception as error:  # something is missing: the hub has it, or knows what is wrong
+            if source.commit is None or isinstance(error, EmbedError) or is_out_of_memory(error):
+                raise
+            if not source.is_reachable():
+                told = loading_failed(error, source.name)
+                raise type(told)(f"{told} ({_OUT_OF_REACH})") from error
+        return _load_from(source, options, local=False)
+    except EmbedError:
+        raise
     except Exception as error:
         raise loading_failed(error, source.name) from error
 

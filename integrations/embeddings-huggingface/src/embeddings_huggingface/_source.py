@@ -13,7 +13,7 @@ from typing import Any
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._digest import Stamp, digest, stamp
-from embeddings_huggingface._failures import loading_failed
+from embeddings_huggingface._failures import is_unreachable, loading_failed
 
 _log = logging.getLogger("embeddings_huggingface")
 
@@ -56,16 +56,30 @@ class Source:
             return f"{self.name}@{self.commit}"
         return f"folder:{digest(Path(self.name), self.files)}"
 
-    def is_complete(self, cache_folder: str | None) -> bool:
-        """Tell whether the cache knows of every file that changes vectors when it is missing: it is there, or nowhere.
+    def fetch_optional(self, cache_folder: str | None) -> None:
+        """Ask for the files that change vectors when they are missing, where the cache does not know of them.
 
-        What cannot be left out needs no look: loading fails without it.
+        What cannot be left out is not looked for: loading fails without it.
         """
-        if not self.is_sentence_transformer:
-            return True
+        if self.commit is None or not self.is_sentence_transformer:
+            return
         first = _modules(self.marker)[0].get("path", "")
         files = (_SETTINGS, f"{first}/{_LENGTHS}".lstrip("/"))
-        return all(_known(self.name, file, self.commit, cache_folder) is not None for file in files)
+        unknown = [file for file in files if _known(self.name, file, self.commit, cache_folder) is None]
+        try:
+            for file in unknown:
+                _hub_file(self.name, file, self.commit, cache_folder)
+        except Exception as error:  # what is cached is most often whole, if somebody else put it there
+            _log.warning(
+                "`%s` is taken as it is in the cache; the hub did not say whether it has %s (%s)",
+                self.name,
+                _listed(unknown),
+                type(error).__name__,
+            )
+
+    def is_reachable(self) -> bool:
+        """Tell whether there is a connection to where the model comes from."""
+        return _no_connection(self.name, self.marker.name, self.commit) is None
 
     def check_unchanged(self) -> None:
         """Refuse a folder that was written to since it was looked at.
@@ -202,12 +216,29 @@ def _hub_file(repository: str, file: str, revision: str | None, folder: str | No
     known = _known(repository, file, revision, folder)
     if known is not None:
         return Path(known) if isinstance(known, str) else None
+    if (error := _no_connection(repository, file, revision)) is not None:
+        raise error
     try:
         return Path(hf_hub_download(repository, file, cache_dir=folder, revision=revision))
     except LocalEntryNotFoundError:  # a subclass of the next one that says nothing about the repository
         raise
     except EntryNotFoundError:
         return None
+
+
+def _no_connection(repository: str, file: str, revision: str | None) -> Exception | None:
+    """Ask the hub for a file once; return what says that there is no connection, and nothing else.
+
+    A download believes that after half a minute of trying, and so does the one of every other file.
+    """
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
+
+    try:
+        get_session().head(hf_hub_url(repository, file, revision=revision), timeout=HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:  # what the hub answered is for the download to tell
+        return error if is_unreachable(error) else None
+    return None
 
 
 def _known(repository: str, file: str, revision: str | None, folder: str | None) -> object:
