@@ -436,6 +436,11 @@ class TestDryRun:
         assert sorted((path, path.stat().st_mtime_ns) for path in (index.folder / "chunks.lance").rglob("*")) == before
         assert content(index) == expected(QUOTES)
 
+    def test_a_text_that_comes_again_much_later_is_counted_once(self, index):
+        rows = [Record(str(number), f"Words {number % 1500}") for number in range(3000)]
+        estimate = index.add_records(rows, "s", dry_run=True).estimate
+        assert (estimate.inputs, estimate.cached) == (3000, 1500)
+
     def test_it_is_for_files_too(self, index, model, tmp_path):
         (tmp_path / "docs").mkdir()
         (tmp_path / "docs" / "a.txt").write_text("some words")

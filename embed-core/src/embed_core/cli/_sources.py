@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 import click
 
 if TYPE_CHECKING:
     from embed_core.index import Record, Skipped
 
+Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 STDIN = "-"
@@ -20,7 +21,7 @@ _OPTIONS = (
     click.option(
         "--from",
         "form",
-        type=click.Choice(["csv", "json", "jsonl", "sqlite", "tsv"]),
+        type=click.Choice(get_args(Form)),
         help="Index each row of the files as a record; `-` is standard input.",
     ),
     click.option("--id", "id_column", metavar="COLUMN", help="Holds the ids. [default: id, or made from the texts]"),
@@ -49,7 +50,7 @@ def source_options(command: F) -> F:
 class Sources:
     """The options that say how rows become records."""
 
-    form: Literal["csv", "json", "jsonl", "sqlite", "tsv"] | None
+    form: Form | None
     id_column: str | None
     text_columns: Sequence[str]
     prefix: str
@@ -78,16 +79,13 @@ class Sources:
             msg = "`-`, standard input, goes once with `--from csv`, `json`, `jsonl` or `tsv`"
             raise click.UsageError(msg)
 
-    def records(self, path: str) -> Iterator[Record | Skipped]:
+    def records(self, form: Form, path: str) -> Iterator[Record | Skipped]:
         """Yield the records of a file or of standard input."""
         from embed_core.index import read_records
 
-        if self.form is None:
-            msg = "there are no records without `--from`"
-            raise click.UsageError(msg)
         return read_records(
             sys.stdin.buffer if path == STDIN else Path(path),
-            self.form,
+            form,
             id_column=self.id_column,
             text_columns=self.text_columns,
             encoding=self.encoding,

@@ -77,14 +77,15 @@ def command(
 
 
 def _run(index: Index, paths: Sequence[str], sources: Sources, **how: bool) -> Changes:
-    if sources.form is None:
+    form = sources.form
+    if form is None:
         return index.add(paths, **how)
     from embed_core.index import Changes
 
     changes = Changes()
     for path in paths:
         gone = path != STDIN and index.exists and not Path(path).exists()
-        records = () if gone else sources.records(path)
+        records = () if gone else sources.records(form, path)
         done = index.add_records(records, path if path == STDIN else Path(path), prefix=sources.prefix, **how)
         if gone and not done.removed:
             msg = f"there is no file `{path}`, and the index holds no records of it"
