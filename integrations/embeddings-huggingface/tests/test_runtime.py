@@ -14,7 +14,7 @@ from embed_core.errors import (
     ProviderUnavailableError,
 )
 from embeddings_huggingface import HuggingFaceEmbedding
-from embeddings_huggingface._failures import embedding_failed, loading_failed
+from embeddings_huggingface._failures import embedding_failed, is_unreachable, loading_failed
 from embeddings_huggingface._runtime import resolve_device
 
 
@@ -69,12 +69,11 @@ def hub_errors() -> list[tuple[Exception, type[EmbedError], str]]:
     ]
 
 
-def no_connection(message: str) -> Exception:
-    """Return what the client that the installed huggingface_hub uses raises where nothing listens."""
-    module = type(response(500)).__module__.partition(".")[0]
-    client = __import__(module)
-    error: Exception = client.ConnectionError(message) if module == "requests" else client.ConnectError(message)
-    return error
+def client_error(message: str, *names: str) -> Exception:
+    """Return an error of the client that the installed huggingface_hub uses, by the first name that it knows."""
+    client = __import__(type(response(500)).__module__.partition(".")[0])
+    made: Exception = next(getattr(client, name) for name in names if hasattr(client, name))(message)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -87,10 +86,15 @@ def no_connection(message: str) -> Exception:
     ],
 )
 def test_a_hub_out_of_reach_says_why_where_the_system_does(message: str, reason: str) -> None:
-    told = loading_failed(no_connection(message), "org/m")
+    told = loading_failed(client_error(message, "ConnectError", "ConnectionError"), "org/m")
     assert type(told) is ProviderError
     with pytest.raises(ProviderError, match=f"the Hugging Face hub is out of reach{reason} connect once"):
         raise told
+
+
+def test_a_slow_hub_is_not_out_of_reach() -> None:
+    assert is_unreachable(client_error("", "ConnectTimeout"))
+    assert not is_unreachable(client_error("", "ReadTimeout"))
 
 
 @pytest.mark.parametrize("number", range(7))
