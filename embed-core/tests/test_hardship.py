@@ -565,6 +565,83 @@ def test_an_interrupt_passes_through_the_users_own_task_group():
     assert len(flights(model)) == 0
 
 
+CTRL_C = """
+import asyncio, itertools, os, signal, threading, time
+from embed_core import RateLimiter
+from embed_core.errors import RateLimitError
+from embed_core.instrumentation import CallbackManager
+from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import ScriptedEmbedding
+
+TEXTS = [f"text {number}" for number in range(9)]
+
+class OnlySync(ScriptedEmbedding):
+    async def _aget_text_embeddings(self, texts):
+        return await self._abatch("text", texts)
+
+def press_soon():
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+def in_back_off(model):
+    def script(turn):
+        if turn.number == 3:
+            press_soon()
+        if turn.number >= 3:
+            raise RateLimitError("slow down", retry_after=250)
+        return turn.vectors
+    model.script = script
+
+def before_the_limiter(model):
+    model.rate_limiter = RateLimiter(requests_per_minute=3)
+    press_soon()
+
+def behind_another_call(model):
+    began = threading.Event()
+    def script(turn):
+        if turn.inputs == ["text 5"]:
+            began.set()
+            time.sleep(600)
+        return turn.vectors
+    model.script = script
+    threading.Thread(target=model.embed_texts, args=(["text 5"],), daemon=True).start()
+    began.wait()
+    press_soon()
+
+def in_a_handler(model):
+    turns = itertools.count()
+    def handler(event):
+        if next(turns) == 6:
+            press_soon()
+            time.sleep(600)
+    async def later(event):
+        if next(turns) == 6:
+            press_soon()
+            await asyncio.sleep(600)
+    model.callback_manager = CallbackManager([handler if colour == "sync" else later])
+
+waits = [in_back_off, before_the_limiter, behind_another_call, in_a_handler]
+for wait, colour, workers in itertools.product(waits, ["sync", "async"], [1, 3]):
+    model = OnlySync(embed_batch_size=1, num_workers=workers, embeddings_cache=MemoryKVStore())
+    wait(model)
+    began = time.monotonic()
+    try:
+        model.embed_texts(TEXTS) if colour == "sync" else asyncio.run(model.aembed_texts(TEXTS))
+    except KeyboardInterrupt:
+        took = time.monotonic() - began
+        kept = len(model.embeddings_cache) >= 2
+        print(wait.__name__, colour, workers, "kept", kept, "promptly", took < 5, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to oneself are a POSIX matter")
+def test_ctrl_c_ends_every_kind_of_waiting_and_keeps_finished_batches():
+    done = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True, check=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 16
+    assert all(line.endswith("kept True promptly True") for line in lines), done.stdout
+    assert done.stderr == ""
+
+
 def test_nobody_waits_for_a_thread_that_an_interrupted_call_left_behind():
     hanging, release = threading.Event(), threading.Event()
 
