@@ -105,7 +105,9 @@ def test_embed_plugins_limits_what_is_loaded_to_those_packages_or_names(install,
 )
 def test_a_plugin_that_does_not_import_says_which_package_and_keeps_the_cause(install, source):
     install("acme-embeddings", ACME, {"acme_models": source})
-    with pytest.raises(IntegrationNotInstalledError, match=r"`acme` of `acme-embeddings` 1.0 does not import") as caught:
+    with pytest.raises(
+        IntegrationNotInstalledError, match=r"`acme` of `acme-embeddings` 1.0 does not import"
+    ) as caught:
         declared(EMBEDDINGS)["acme"].load()
     assert type(caught.value.__cause__) in {ModuleNotFoundError, ValueError, SystemExit, AttributeError}
     assert isinstance(caught.value, ImportError)

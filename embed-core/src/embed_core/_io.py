@@ -6,7 +6,6 @@ a sync caller drives the same coroutine with `drive`, which needs no event loop 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import queue
 import threading
@@ -136,12 +135,18 @@ class Threaded(Blocking):
 
 
 class Asyncio:
-    """Batches side by side in tasks of the running event loop."""
+    """Batches side by side in tasks of the running event loop.
+
+    Only who is in one gets here, so asyncio is loaded already: a sync program never loads it, which is a tenth of the
+    time that our import takes.
+    """
 
     blocking = False
     abandoned = False
 
     def __init__(self) -> None:
+        import asyncio
+
         self._ended = asyncio.Event()
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
@@ -158,6 +163,8 @@ class Asyncio:
 
         if workers == 1:
             return await work()
+        import asyncio
+
         tasks = {asyncio.create_task(self._caught(work)) for _ in range(workers)}
         try:
             while tasks:
@@ -185,6 +192,8 @@ class Asyncio:
         return None
 
     async def sleep(self, seconds: float) -> None:
+        import asyncio
+
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._ended.wait()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import queue
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from embed_core._forks import reset_in_children
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -21,7 +23,7 @@ _MOST_THREADS = 64
 A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
 """
 
-_Turns: TypeAlias = weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+_Turns: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]"
 
 _long: _Turns = weakref.WeakKeyDictionary()
 _brief: _Turns = weakref.WeakKeyDictionary()
@@ -34,6 +36,8 @@ async def in_thread(fn: Callable[[], T], *, brief: bool = False) -> T:
 
     Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     async with (_brief if brief else _long).setdefault(loop, asyncio.Semaphore(_MOST_THREADS)):
         return await _in_thread(fn, loop)

@@ -56,8 +56,8 @@ class ProviderResponse:
     model: str | None = None
 
 
-Answer: TypeAlias = Sequence[float] | NDArray[Any]
-"""What a hook may return for one input."""
+Answer: TypeAlias = Sequence[float] | NDArray[Any] | Mapping[int, float] | tuple[Any, Any]
+"""What a hook may return for one input; a sparse one a mapping of index to value, or a pair of both."""
 
 Answers: TypeAlias = Sequence[Answer] | NDArray[Any] | ProviderResponse
 """What a hook may return for a batch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import logging
@@ -134,6 +133,8 @@ def _run_elsewhere(coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
     context = contextvars.copy_context()
 
     def run() -> None:
+        import asyncio
+
         try:
             context.run(asyncio.run, coroutine())
         except BaseException as error:  # raised in the caller's thread

@@ -131,7 +131,6 @@ def _too_long(request: Request, split: Mapping[int, Windows], limit: int) -> Inp
         f"input {request.indices[row]} ({sum(tokens for _, tokens in pieces)} tokens)" for row, pieces in split.items()
     )
     return InputTooLongError(
-        f"longer than the {limit} tokens this model takes: {named}; "
-        "split the text, or set `long_text` to 'truncate' or 'mean'",
+        f"longer than the {limit} tokens this model takes: {named}; split the text, or choose another `long_text`",
         indices=[request.indices[row] for row in split],
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +18,9 @@ from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, visit
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 _log = logging.getLogger("embed_core.cache")
 
@@ -69,7 +70,7 @@ class Flights:
 
     def board(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Flight], dict[bytes, Flight]]:
         """Return the flights that are now the caller's to land, and those of others to wait for."""
-        loop = None if io.blocking else asyncio.get_running_loop()
+        loop = None if io.blocking else _running_loop()
         mine: dict[bytes, Flight] = {}
         others: dict[bytes, Flight] = {}
         own = self._of_threads if loop is None else self._of_tasks
@@ -94,7 +95,15 @@ class Flights:
             flight.landed.set_result(vectors.get(key))
 
 
+def _running_loop() -> AbstractEventLoop:
+    import asyncio
+
+    return asyncio.get_running_loop()
+
+
 async def _landed(flight: Flight) -> Vectors | None:
+    import asyncio
+
     return await asyncio.shield(asyncio.wrap_future(flight.landed))
 
 
