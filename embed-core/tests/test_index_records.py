@@ -498,11 +498,25 @@ class TestJobs:
         model._failure = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             index.add_records(QUOTES, "quotes", batch_jobs=True)
-        assert json.loads((index.folder / "jobs.json").read_text())["ids"] == ["job-1"]
+        assert list(json.loads((index.folder / "jobs.json").read_text()).values()) == [["job-1"]]
         model._failure = None
         again = Index(index.folder, model)
         again.add_records(QUOTES, "quotes", batch_jobs=True)
         assert model._asked == [(9, ()), (9, ("job-1",))]
+        assert not (index.folder / "jobs.json").exists()
+
+    def test_a_run_over_another_source_leaves_its_jobs_alone(self, tmp_path):
+        model = Jobs(embed_dim=4)
+        index = Index(tmp_path / "index", model)
+        model._failure = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            index.add_records(QUOTES, "quotes", batch_jobs=True)
+        model._failure = None
+        (tmp_path / "a.txt").write_text("words")
+        index.add(tmp_path / "a.txt", batch_jobs=True)
+        index.add_records(QUOTES[:3], "others", batch_jobs=True)
+        index.add_records(QUOTES, "quotes", batch_jobs=True)
+        assert model._asked == [(9, ()), (1, ()), (3, ()), (9, ("job-1",))]
         assert not (index.folder / "jobs.json").exists()
 
     def test_jobs_of_another_model_are_none_of_ours(self, tmp_path):

@@ -118,7 +118,7 @@ class TestBatchAPI:
                 time.sleep(0.01)
             process.send_signal(signal_)
             _, errors = process.communicate(timeout=60)
-        assert json.loads(noted.read_text())["ids"] == ["batch_1"]
+        assert list(json.loads(noted.read_text()).values()) == [["batch_1"]]
         if signal_ == signal.SIGINT:
             assert errors.splitlines()[-1].startswith("Interrupted; what is finished is kept.")
         server.batches.jobs["batch_1"]["polls"] = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -106,7 +106,8 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         roots = [canonical(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        with self._writer(dry_run=dry_run, batch_jobs=batch_jobs, show_progress=show_progress) as writer:
+        jobs = partial(JobWriter, scope=os.pathsep.join(sorted(roots)), show_progress=show_progress)
+        with self._writer(jobs if batch_jobs else None, dry_run=dry_run) as writer:
             Sync(self.folder, writer, self._splitter()).run(roots, show_progress=show_progress)
         return writer.changes
 
@@ -141,7 +142,8 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         name = source if isinstance(source, str) else canonical(source)
-        with self._writer(dry_run=dry_run, batch_jobs=batch_jobs, show_progress=show_progress) as writer:
+        jobs = partial(JobWriter, scope=f"{name} {prefix}", show_progress=show_progress)
+        with self._writer(jobs if batch_jobs else None, dry_run=dry_run) as writer:
             RecordSync(writer, self._splitter(), name, prefix).run(records, show_progress=show_progress)
         return writer.changes
 
@@ -214,21 +216,22 @@ class Index:
         return f"there is no index in `{self.folder}`; make one with `embed index PATH --into {self.folder}`"
 
     @contextmanager
-    def _writer(self, *, dry_run: bool, batch_jobs: bool, show_progress: bool) -> Iterator[Writer]:
-        """Lend what a run writes with, while no other run writes."""
+    def _writer(self, jobs: Callable[..., JobWriter] | None, *, dry_run: bool) -> Iterator[Writer]:
+        """Lend what a run writes with, while no other run writes; `jobs` makes it where there are to be jobs."""
         if not self.exists:
             check_new(self.folder)
         self._splitter()
         model, cache = self.model, self.folder / CACHE
         if dry_run:
             with cached(model, cache if cache.exists() else None):
-                yield Weigher(self.folder, self._store(), model, self._new_stamp, batch_jobs=batch_jobs)
+                yield Weigher(self.folder, self._store(), model, self._new_stamp, batch_jobs=jobs is not None)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder / LOCK), cached(model, cache):
             self._opened = None
-            kind = partial(JobWriter, show_progress=show_progress) if batch_jobs else Writer
-            writer = kind(self.folder, self._store(), model, self._new_stamp)
+            if (store := self._store()) is not None:  # another process may have made it just now
+                store.stamp.check(model, self.folder)
+            writer = (jobs or Writer)(self.folder, store, model, self._new_stamp)
             yield writer
         self._opened = writer.store
 

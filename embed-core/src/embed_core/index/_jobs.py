@@ -47,16 +47,17 @@ def jobs_of(model: BaseEmbedding) -> TakingJobs:
 class JobWriter(Writer):
     """Lets jobs fill the model's cache, and stores what is in it then.
 
-    The ids of jobs that are not done stand in a file beside the table, so that the next run goes on with them.
+    The ids of jobs that are not done stand in a file beside the table, by the scope of the run: what it is about. So
+    the next run about the same goes on with them, and another one leaves them alone.
     """
 
     chunks_at_once = 50_000  # what a job of OpenAI's takes
 
-    def __init__(self, *args: Any, show_progress: bool = False) -> None:
+    def __init__(self, *args: Any, scope: str, show_progress: bool = False) -> None:
         super().__init__(*args)
         self._jobs = jobs_of(self._model)
         self._show_progress = show_progress
-        self._notes = Notes(self._folder / JOBS, self._model.fingerprint)
+        self._notes = Notes(self._folder / JOBS, f"{self._model.fingerprint} {scope}")
 
     def put(self, entries: Sequence[Entry], advance: Advance) -> None:
         """Send the texts and wait for their vectors; then store new and changed items."""
@@ -87,25 +88,28 @@ class JobWriter(Writer):
 
 
 class Notes:
-    """The ids of the jobs of an index that are not done."""
+    """The ids of the jobs of one scope that are not done."""
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
-        self.path, self._fingerprint = path, fingerprint
-        self.ids: list[str] = []
-        if path.exists():
-            noted = json.loads(path.read_text("utf-8"))
-            self.ids = noted["ids"] if noted["fingerprint"] == fingerprint else []
+    def __init__(self, path: Path, scope: str) -> None:
+        self.path, self._scope = path, scope
+        self._all: dict[str, list[str]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The jobs, oldest first."""
+        return self._all.get(self._scope, ())
 
     def add(self, job_id: str) -> None:
         """Note a job."""
         self.keep([*self.ids, job_id])
 
     def keep(self, ids: Sequence[str]) -> None:
-        """Forget all other jobs."""
-        self.ids = list(ids)
-        if not ids:
+        """Forget all other jobs of this scope."""
+        self._all[self._scope] = list(ids)
+        jobs = {scope: noted for scope, noted in self._all.items() if noted}
+        if not jobs:
             self.path.unlink(missing_ok=True)
             return
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(json.dumps({"fingerprint": self._fingerprint, "ids": self.ids}), "utf-8")
+        draft = self.path.with_name(f"{self.path.name}.draft")
+        draft.write_text(json.dumps(jobs, indent=1), "utf-8")
         draft.replace(self.path)
