@@ -86,7 +86,8 @@ def open_index(
     with closing(open_cache()) as cache:
         if index.model.embeddings_cache is None and (cache_path().exists() or not dry_run):
             index.model.embeddings_cache = cache
-        yield index
+        with index.model:
+            yield index
 
 
 def checked_spec(spec: str, *, name: str) -> str:
