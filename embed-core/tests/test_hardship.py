@@ -642,6 +642,40 @@ def test_ctrl_c_ends_every_kind_of_waiting_and_keeps_finished_batches():
     assert done.stderr == ""
 
 
+CTRL_C_WHILE_CLOSING = """
+import os, signal, sys, threading
+from embed_core.kvstore import SQLiteKVStore
+
+began, go_on = threading.Event(), threading.Event()
+
+class Slow(dict):
+    def items(self):
+        began.set()
+        go_on.wait(60)
+        return super().items()
+
+store = SQLiteKVStore(sys.argv[1], timeout=600)
+thread = threading.Thread(target=store.put_many, args=(Slow({b"a": b"1"}),))
+thread.start()
+began.wait()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    store.close()
+except KeyboardInterrupt:
+    go_on.set()
+thread.join()
+print(store.get_many([b"a"]))
+store.close()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to oneself are a POSIX matter")
+def test_a_store_whose_closing_was_interrupted_goes_on(tmp_path):
+    command = [sys.executable, "-c", CTRL_C_WHILE_CLOSING, str(tmp_path / "cache.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "{b'a': b'1'}\n"
+
+
 def test_nobody_waits_for_a_thread_that_an_interrupted_call_left_behind():
     hanging, release = threading.Event(), threading.Event()
 

@@ -121,6 +121,20 @@ def test_giving_back_lets_nobody_exceed_the_budget(algorithm, steps, requests, t
 
 
 @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
+def test_a_place_whose_moment_is_over_can_be_given_back_too(algorithm):
+    clock = Clock()
+    limiter = RateLimiter(requests_per_minute=1, algorithm=algorithm, clock=clock)
+    limiter.reserve(0)
+    late = limiter.reserve(0)
+    clock.now = 61
+    waiting = limiter.reserve(0)
+    assert waiting.seconds == 59
+    limiter.give_back(late)  # it was cancelled as its time came
+    limiter.give_back(waiting)
+    assert [limiter.reserve(0).seconds for _ in range(2)] == [0, 60]
+
+
+@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window"])
 def test_ten_thousand_may_wait_and_leave_in_no_time(algorithm):
     limiter = RateLimiter(requests_per_minute=500, tokens_per_minute=10**6, algorithm=algorithm, clock=Clock())
     began = time.perf_counter()

@@ -331,6 +331,27 @@ def test_batched_puts_every_vector_on_its_row_and_tells_what_failed(plan, worker
         assert not keep_going or (set(reasons) == failed and len(completed) == len(texts) - len(failed))
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batched_tells_of_errors_that_are_not_ours_with_their_cause(workers):
+    def break_down(request, number):
+        raise ZeroDivisionError("a bug in a middleware")
+
+    def make(heard):
+        return Batched(lambda kind, inputs: [[row] for row in range(len(inputs))], workers)
+
+    result, *_ = alike(make, ["a", "b", "c"], lambda: break_down, keep_going=True)
+    assert result == ("BatchError", (0, 1, 2), {}, dict.fromkeys(range(3), "ZeroDivisionError"))
+
+
+@pytest.mark.parametrize("runner", [QuickBlocking, QuickThreaded, QuickAsyncio])
+def test_batched_passes_on_what_ends_it_from_outside(runner):
+    def end(request, number):
+        raise Ended
+
+    with pytest.raises(Ended):
+        play(runner, lambda heard: Batched(lambda kind, inputs: [[0], [1]], 2), ["a", "b"], end)
+
+
 @pytest.mark.parametrize("runner", [QuickThreaded, QuickAsyncio])
 def test_batched_never_returns_rows_that_no_batch_has_filled(runner):
     async def call():
