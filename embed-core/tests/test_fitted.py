@@ -60,13 +60,17 @@ def test_error_refuses_by_index_before_anything_is_sent():
     assert model.get_text_embedding_batch(["short", LONG], on_error="none")[1] is None
 
 
-def test_truncate_keeps_the_start_and_is_counted():
+def test_truncate_keeps_the_start_is_counted_and_said_once(caplog):
     ended = []
     model = MockEmbedding(max_input_tokens=4, callback_manager=CallbackManager())
     model.callback_manager.add_handler(lambda event: isinstance(event, EmbeddingEndEvent) and ended.append(event))
     vector = model.get_text_embedding(LONG)
     assert vector == MockEmbedding().get_text_embedding(byte_windows(LONG, 4)[0][0])
-    assert [event.truncated for event in ended] == [1]
+    model.embed_texts([LONG + " eleven", LONG])
+    assert [event.truncated for event in ended] == [1, 2]
+    assert caplog.messages == [
+        "1 texts of this call have more than 4 tokens and are cut; set `long_text` for something else"
+    ]
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])

@@ -259,7 +259,10 @@ def short_model(server: FakeEmbeddingServer) -> Iterator[OpenAICompatibleEmbeddi
 
 
 def test_a_text_too_long_is_cut_to_what_the_server_counts(
-    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+    short_model: OpenAICompatibleEmbedding,
+    server: FakeEmbeddingServer,
+    embed: Embed,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     events: list[EmbeddingEvent] = []
     short_model.callback_manager = CallbackManager()
@@ -271,6 +274,8 @@ def test_a_text_too_long_is_cut_to_what_the_server_counts(
     assert 90 <= server.tokens_of(kept) <= 100
     assert np.array_equal(vectors, server.vectors(["short", kept, "another"]))
     assert sum(event.truncated for event in events if isinstance(event, EmbeddingEndEvent)) == 1
+    embed(short_model, [words(160)])
+    assert [record.levelname for record in caplog.records if "they were cut" in record.message] == ["WARNING"]
 
 
 def test_a_text_that_fits_by_the_servers_count_is_not_cut(

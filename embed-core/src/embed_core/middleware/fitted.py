@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -19,6 +20,8 @@ Windows: TypeAlias = Sequence[tuple[str, int]]
 
 _BYTES_PER_TOKEN = 4
 
+_log = logging.getLogger("embed_core")
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -29,6 +32,7 @@ class Fitted:
         windows: splits a text into pieces that each fit the limit; one piece where it fits whole.
         normalizes: whether the model returns unit vectors, so that means are made unit vectors again.
         known: the limits that were asked for already.
+        warned: not empty once it was said that texts are cut.
     """
 
     policy: LongText
@@ -36,6 +40,7 @@ class Fitted:
     windows: Callable[[Kind, str, int], Windows]
     normalizes: bool
     known: dict[Kind, int | None] = field(default_factory=dict)
+    warned: list[bool] = field(default_factory=list)
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         kind = request.kind
@@ -53,8 +58,16 @@ class Fitted:
         if self.policy == "error":
             await raise_without(request, set(split), _too_long(request, split, limit), next)
         if self.policy == "truncate":
+            self._warn(len(split), limit)
             return await next(_cut(request, split))
         return await self._mean(request, split, next)
+
+    def _warn(self, count: int, limit: int) -> None:
+        """Say once for each model that texts are cut; every event still counts them."""
+        if not self.warned:
+            self.warned.append(True)
+            words = "%d texts of this call have more than %d tokens and are cut; set `long_text` for something else"
+            _log.warning(words, count, limit)
 
     def _split(self, request: Request, rows: Sequence[int], limit: int) -> dict[int, Windows]:
         windows = {row: self.windows(request.kind, request.inputs[row], limit) for row in rows}

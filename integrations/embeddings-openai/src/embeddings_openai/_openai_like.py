@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ from embeddings_openai._connected import Connected
 from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Exchange, Talk, aconverse, converse
 from embeddings_openai._pace import Paced
 from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, price_of
+
+_log = logging.getLogger("embeddings_openai")
 
 
 class OpenAILike(Connected):
@@ -44,6 +47,7 @@ class OpenAILike(Connected):
     max_cost: Annotated[float | None, OPERATIONAL] = Field(default=None, gt=0)
 
     _meter: Meter = PrivateAttr(default_factory=Meter)
+    _warned: bool = PrivateAttr(default=False)
 
     def __init__(self, model: str | None = None, *, max_retries: int | None = None, **settings: Any) -> None:
         """Set up the model; `max_retries` is short for a `retry` with that many."""
@@ -162,6 +166,10 @@ class OpenAILike(Connected):
 
     def _metered(self, response: ProviderResponse) -> ProviderResponse:
         self._meter.add((response.usage or {}).get("tokens", 0))
+        if response.truncated and not self._warned:
+            self._warned = True
+            words = "`%s` called texts too long and they were cut; set `long_text` for something else"
+            _log.warning(words, self.model_name)
         return response
 
     def _price(self) -> float | None:
