@@ -298,3 +298,18 @@ def test_threads_and_event_loops_wait_in_one_queue(model: OpenAIEmbedding, serve
     for thread in threads:
         thread.join()
     assert found == [1536, 1536]
+
+
+def test_documents_go_as_far_apart_as_reading_an_answer_takes_and_queries_at_once() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    first, second = (pace.ask(first=False, tokens=1, inputs=100) for _ in range(2))
+    query = pace.ask(first=True, tokens=1, inputs=1)
+    assert (first.granted_at, second.granted_at, query.granted_at) == (0.0, None, 0.0)
+    now[0] = 1.0
+    assert pace.advance() == 0.0
+    assert second.granted_at == 1.0
+    pace.leave(first)
+    pace.leave(second)
+    pace.leave(query)
+    assert pace.ask(first=False, tokens=1, inputs=100).granted_at == 1.0  # nothing is in flight, so nothing to read

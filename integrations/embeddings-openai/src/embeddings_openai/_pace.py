@@ -21,6 +21,13 @@ from embeddings_openai._headers import seconds
 
 _POLL_SECONDS = 0.2  # how often a waiting thread looks whether its call was ended
 
+_READ_SECONDS = 25e-6
+"""About what reading the answer for one input takes: requests go out so far apart.
+
+Answers that arrive at once are read in turns, so that all are done only when the last one is, and their workers ask
+again at once. Apart, the first is done while the others are on their way, and no worker waits for another.
+"""
+
 
 class Pace:
     """Lets requests go: queries before documents, else first come, first served; safe from threads and event loops.
@@ -39,15 +46,15 @@ class Pace:
         self._waiting: list[Ticket] = []
         self._in_flight = 0
         self._number = 0
-        self._cut_at = self._paused_until = -math.inf
+        self._cut_at = self._paused_until = self._apart_at = -math.inf
         self._budgets = {"requests": _Budget(), "tokens": _Budget()}
         self.limit = math.inf
 
-    def ask(self, *, first: bool, tokens: int) -> Ticket:
+    def ask(self, *, first: bool, tokens: int, inputs: int = 0) -> Ticket:
         """Return a ticket, which is granted at once or when its turn comes."""
         with self._lock:
             self._number += 1
-            ticket = Ticket(not first, self._number, tokens)
+            ticket = Ticket(not first, self._number, tokens, inputs)
             heapq.heappush(self._waiting, ticket)
             self._grant()
         return ticket
@@ -95,13 +102,15 @@ class Pace:
         while self._waiting and self._in_flight + 1 <= self.limit:
             ticket = self._waiting[0]
             shares = ((self._budgets["requests"], 1), (self._budgets["tokens"], ticket.tokens))
-            wait = max(self._paused_until - now, *(budget.wait(amount, now) for budget, amount in shares))
+            apart = self._apart_at - now if self._in_flight and ticket.last else 0.0
+            wait = max(self._paused_until - now, apart, *(budget.wait(amount, now) for budget, amount in shares))
             if wait > 0:
                 return wait
             for budget, amount in shares:
                 budget.level -= amount
             heapq.heappop(self._waiting)
             self._in_flight += 1
+            self._apart_at = now + ticket.inputs * _READ_SECONDS
             ticket.grant(now)
         return 0.0
 
@@ -113,6 +122,7 @@ class Ticket:
     last: bool
     number: int
     tokens: int = field(compare=False)
+    inputs: int = field(default=0, compare=False)
     granted_at: float | None = field(default=None, compare=False)
     _turn: threading.Event = field(default_factory=threading.Event, compare=False)
     _wake: Callable[[], Any] | None = field(default=None, compare=False)
@@ -201,7 +211,8 @@ class Paced:
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
         pace = self.pace()
-        ticket = pace.ask(first=request.kind == "query", tokens=self.count_tokens(request.inputs))
+        inputs = request.inputs
+        ticket = pace.ask(first=request.kind == "query", tokens=self.count_tokens(inputs), inputs=len(inputs))
         try:
             if ticket.granted_at is None:
                 await self._turn(pace, ticket, io)
