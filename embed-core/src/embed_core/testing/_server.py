@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+from binascii import b2a_base64
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -151,17 +153,17 @@ class FakeEmbeddingServer:
             return refusal
         texts, dimensions = received.inputs, received.body.get("dimensions")
         base64 = received.body.get("encoding_format") == "base64" and self.base64 != "ignore"
-        if edit is None and base64:
-            embeddings = [_base64(text, self.dimension, dimensions) for text in texts]
-            data = [_item(index, one) for index, one in enumerate(embeddings)]
-        else:
-            items = list(enumerate(self.vectors(texts, dimensions)))
-            data = [_item(index, _encoded(one) if base64 else one.tolist()) for index, one in (edit or list)(items)]
         if base64 and self.base64 == "empty":
             data = []
+        elif edit is None and base64:
+            data = [_item(index, _base64(text, self.dimension, dimensions)) for index, text in enumerate(texts)]
+        else:
+            form = _encoded if base64 else _listed
+            items = list(enumerate(self.vectors(texts, dimensions)))
+            data = [_item(index, form(one)) for index, one in (edit or list)(items)]
         tokens = sum(map(self.tokens_of, texts))
-        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return faults.payload({"object": "list", "data": data, "model": received.body.get("model"), "usage": usage})
+        rest = {"model": received.body.get("model"), "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        return Fault(body=b'{"object": "list", "data": [%b], %b' % (b", ".join(data), json.dumps(rest)[1:].encode()))
 
     def _line(self, path: str, body: Any) -> Fault:
         """Answer one line of a batch, whose key was checked with the job."""
@@ -198,8 +200,9 @@ class FakeEmbeddingServer:
         return None
 
 
-def _item(index: int, embedding: Any) -> dict[str, Any]:
-    return {"object": "embedding", "index": index, "embedding": embedding}
+def _item(index: int, embedding: bytes) -> bytes:
+    """Return one item of an answer as JSON, from a vector as JSON: joined, not encoded again."""
+    return b'{"object": "embedding", "index": %d, "embedding": %b}' % (index, embedding)
 
 
 def _vector(text: str, dimension: int, dimensions: int | None) -> Vectors:
@@ -211,12 +214,14 @@ def _vector(text: str, dimension: int, dimensions: int | None) -> Vectors:
     return shorter
 
 
-def _encoded(vector: Vectors) -> str:
-    from binascii import b2a_base64
+def _listed(vector: Vectors) -> bytes:
+    return json.dumps(vector.tolist()).encode()
 
-    return b2a_base64(vector.astype("<f4").tobytes(), newline=False).decode()
+
+def _encoded(vector: Vectors) -> bytes:
+    return b'"%b"' % b2a_base64(vector.astype("<f4").tobytes(), newline=False)
 
 
 @lru_cache(maxsize=8192)
-def _base64(text: str, dimension: int, dimensions: int | None) -> str:
+def _base64(text: str, dimension: int, dimensions: int | None) -> bytes:
     return _encoded(_vector(text, dimension, dimensions))
