@@ -53,10 +53,7 @@ def read(payload: Any, headers: Mapping[str, str], where: Endpoint) -> ProviderR
 
 
 def _rows(embeddings: Sequence[Any]) -> Any:
-    blobs = [
-        b64decode(one, validate=True) if isinstance(one, str) else np.asarray(one, "<f4").tobytes()
-        for one in embeddings
-    ]
+    blobs = [_bytes(one) for one in embeddings]
     length = len(blobs[0]) if blobs else 0
     if length % _FLOAT or any(len(blob) != length for blob in blobs):
         return [np.frombuffer(blob, "<f4", count=len(blob) // _FLOAT) for blob in blobs]
