@@ -44,7 +44,7 @@ openai2: $(VENV)-openai2/.installed ## The tests of the OpenAI integration with 
 
 $(VENV)-openai2/.installed: $(addsuffix /pyproject.toml,$(wordlist 1,2,$(PACKAGES)))
 	$(PYTHON) -m venv $(VENV)-openai2
-	$(VENV)-openai2/bin/python -m pip install --quiet -e "$(CORE)[index,testing]" -e integrations/embeddings-openai "openai>=2,<3" "sybil>=9.0"
+	$(VENV)-openai2/bin/python -m pip install --quiet -e "$(CORE)[index,testing]" -e integrations/embeddings-openai "openai[aiohttp]>=2,<3" "sybil>=9.0"
 	@touch $@
 
 docs: install ## Build the documentation; warnings are errors

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
+import openai
 import pytest
-from embed_core import RetryPolicy
+from embed_core import RetryPolicy, Vectors
 from embed_core.testing import FakeEmbeddingServer
 from embeddings_openai import OpenAIEmbedding, _capabilities
+
+Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
 KEY = "sk-this-key-stays-at-home"
 
@@ -41,6 +46,18 @@ def model(server: FakeEmbeddingServer) -> Iterator[OpenAIEmbedding]:
     quick = RetryPolicy(max_retries=3, initial_seconds=0.01, max_seconds=0.02)
     with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, retry=quick) as made:
         yield made
+
+
+@pytest.fixture(params=["sync", "async", "async by aiohttp"])
+def embed(request: pytest.FixtureRequest) -> Embed:
+    """How a model is asked: by each library that can carry a request."""
+
+    def by_asyncio(model: OpenAIEmbedding, texts: list[str]) -> Vectors:
+        if request.param == "async by aiohttp":
+            model.async_http_client = openai.DefaultAioHttpClient
+        return asyncio.run(model.aembed_texts(texts))
+
+    return OpenAIEmbedding.embed_texts if request.param == "sync" else by_asyncio
 
 
 @pytest.fixture(autouse=True)

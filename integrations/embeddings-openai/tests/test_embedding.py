@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,6 +234,30 @@ def test_an_async_client_of_the_user_is_used_and_left_open(server: FakeEmbedding
 
     asyncio.run(use())
     assert server.requests[0].headers["x-mine"] == "yes"
+
+
+def test_a_function_of_the_user_makes_clients_that_the_model_closes(server: FakeEmbeddingServer) -> None:
+    import openai
+
+    made: list[Any] = []
+
+    def make(kind: Callable[..., Any]) -> Any:
+        made.append(kind(headers={"x-mine": "yes"}))
+        return made[-1]
+
+    model = OpenAIEmbedding(
+        api_key=KEY,
+        api_base=server.base_url,
+        http_client=partial(make, openai.DefaultHttpxClient),
+        async_http_client=partial(make, openai.DefaultAsyncHttpxClient),
+    )
+    with model:
+        for _ in range(2):
+            model.get_text_embedding("a")
+            asyncio.run(model.aget_text_embedding("a"))
+        assert len(made) == 3  # one for threads, one for each event loop
+    assert all(request.headers["x-mine"] == "yes" for request in server.requests)
+    assert all(client.is_closed for client in made)
 
 
 def test_a_new_setting_is_used_at_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:

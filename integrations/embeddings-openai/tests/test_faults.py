@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from embed_core.testing import FakeEmbeddingServer, faults
 from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
 
-Embed = Callable[[OpenAIEmbedding, list[str]], Vectors]
+Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
 TEXTS = ["one", "two", "three", "four"]
 ATTEMPTS = 4
@@ -70,13 +70,6 @@ FINAL: dict[str, tuple[Callable[[], Fault], type[EmbedError]]] = {
         EmbeddingIntegrityError,
     ),
 }
-
-
-@pytest.fixture(params=["sync", "async"])
-def embed(request: pytest.FixtureRequest) -> Embed:
-    if request.param == "sync":
-        return OpenAIEmbedding.embed_texts
-    return lambda model, texts: asyncio.run(model.aembed_texts(texts))
 
 
 @pytest.fixture(params=["no cache", "cache"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
+from embed_core import Vectors
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -21,6 +24,9 @@ from embed_core.testing import FakeEmbeddingServer, faults
 from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
 from embeddings_openai._errors import Endpoint, Refusal
+
+Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
+Unreachable: TypeAlias = Callable[..., EmbedError]
 
 KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
 HERE = Endpoint("m", "http://here/v1", KEY)
@@ -95,12 +101,20 @@ def test_the_providers_own_exception_is_the_cause(model: OpenAIEmbedding, server
     assert isinstance(failure(model).__cause__, openai.RateLimitError)
 
 
-def unreachable(address: str, **settings: object) -> EmbedError:
-    with OpenAIEmbedding(api_key=KEY, api_base=address, max_retries=0, **settings) as model:
-        return failure(model)
+@pytest.fixture
+def unreachable(embed: Embed) -> Unreachable:
+    def ask(address: str, **settings: object) -> EmbedError:
+        with (
+            OpenAIEmbedding(api_key=KEY, api_base=address, max_retries=0, **settings) as model,
+            pytest.raises(EmbedError) as caught,
+        ):
+            embed(model, ["a"])
+        return caught.value
+
+    return ask
 
 
-def test_nobody_listening() -> None:
+def test_nobody_listening(unreachable: Unreachable) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     error = unreachable(f"http://127.0.0.1:{port}/v1")
@@ -108,17 +122,19 @@ def test_nobody_listening() -> None:
     assert "nobody listens there; check `api_base`" in str(error)
 
 
-def test_an_unknown_host() -> None:
+def test_an_unknown_host(unreachable: Unreachable) -> None:
     error = unreachable("http://nowhere.invalid/v1")
     assert "the host name is unknown; check `api_base`" in str(error)
 
 
-def test_no_tls_where_tls_was_expected(server: FakeEmbeddingServer) -> None:
+def test_no_tls_where_tls_was_expected(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
     error = unreachable(server.base_url.replace("http:", "https:"))
     assert "no trusted TLS connection" in str(error)
 
 
-def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch, server: FakeEmbeddingServer) -> None:
+def test_a_proxy_that_refuses(
+    unreachable: Unreachable, monkeypatch: pytest.MonkeyPatch, server: FakeEmbeddingServer
+) -> None:
     monkeypatch.setenv("HTTPS_PROXY", server.azure_endpoint)  # it answers CONNECT with 501
     error = unreachable("https://api.example.invalid/v1")
     assert "the proxy refused the connection; check `HTTPS_PROXY`" in str(error)
@@ -133,7 +149,7 @@ def test_a_key_with_a_line_break_is_not_shown() -> None:
     assert "tökèn" not in str(caught.value)
 
 
-def test_a_header_that_a_gateway_echoes_is_not_shown(server: FakeEmbeddingServer) -> None:
+def test_a_header_that_a_gateway_echoes_is_not_shown(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
     token = "token-of-the-gateway"
     server.inject(faults.error(403, f"token {token} is not allowed here"))
     error = unreachable(server.base_url, default_headers={"x-token": token})
@@ -141,12 +157,12 @@ def test_a_header_that_a_gateway_echoes_is_not_shown(server: FakeEmbeddingServer
     assert token not in str(error.__cause__)
 
 
-def test_no_address_at_all() -> None:
+def test_no_address_at_all(unreachable: Unreachable) -> None:
     error = unreachable("api.openai.com/v1")
     assert "no usable address; check `api_base`" in str(error)
 
 
-def test_a_provider_that_does_not_answer(server: FakeEmbeddingServer) -> None:
+def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
     server.inject(faults.hang())
     error = unreachable(server.base_url, timeout=0.1)
     assert isinstance(error, ProviderTimeoutError)

@@ -52,6 +52,15 @@ def sendable(value: str, what: str) -> str:
     return value
 
 
+def _is_ours(given: Any) -> bool:
+    """Tell whether a transport is ours to close: the SDK's, or what a function of the user makes for us."""
+    return given is None or callable(given)
+
+
+def _made(given: Any) -> Any:
+    return given() if callable(given) else given
+
+
 class Connected(BaseEmbedding):
     """A model behind a server; `OpenAILike` documents the fields."""
 
@@ -159,7 +168,7 @@ class Connected(BaseEmbedding):
             former = self._own_clients()
             if former is not None and former.settings == settings:
                 return former
-            owned = self.http_client is None, self.async_http_client is None
+            owned = _is_ours(self.http_client), _is_ours(self.async_http_client)
             clients = Clients(settings, os.getpid(), self._make_client, self._make_async_client, *owned)
             self._clients = clients
         if former is not None:
@@ -167,10 +176,10 @@ class Connected(BaseEmbedding):
         return clients
 
     def _make_client(self) -> Any:
-        return self._client_classes()[0](**self._client_settings(), http_client=self.http_client)
+        return self._client_classes()[0](**self._client_settings(), http_client=_made(self.http_client))
 
     def _make_async_client(self) -> Any:
-        return self._client_classes()[1](**self._client_settings(), http_client=self.async_http_client)
+        return self._client_classes()[1](**self._client_settings(), http_client=_made(self.async_http_client))
 
     def _close(self) -> None:
         if (clients := self._own_clients()) is not None:

@@ -173,7 +173,7 @@ def _translate(error: Exception, where: Endpoint) -> EmbedError:
     asked = f"`{where.model}` at {where.base_url}"
     if isinstance(error, openai.APIStatusError):
         return Refusal.read(error.status_code, error.response.headers, error.body or error.message).as_error(where)
-    if isinstance(error, openai.APITimeoutError):
+    if isinstance(error, openai.APITimeoutError) and not _failed_to_connect(error):
         return ProviderTimeoutError(f"{asked}: no answer in time; raise `timeout` or lower `embed_batch_size`")
     if isinstance(error, openai.APIConnectionError):
         return ProviderUnavailableError(f"{asked}: {where.scrub(_connection_words(error))}")
@@ -181,13 +181,19 @@ def _translate(error: Exception, where: Endpoint) -> EmbedError:
 
 
 def _connection_words(error: BaseException) -> str:
-    chain = _causes(error)
-    said = next((str(one) for one in reversed(chain) if str(one)), type(error).__name__)
-    lower = " ".join(f"{type(one).__name__} {one}" for one in chain).lower()
-    for words, meaning in _CONNECTION:
-        if any(word in lower for word in words):
-            return f"{meaning} ({said})"
+    chain = _causes(error)[::-1]  # what the system said first: libraries put words of their own around it
+    said = next((str(one) for one in chain if str(one)), type(error).__name__)
+    for one in chain:
+        lower = f"{type(one).__name__} {one}".lower()
+        for words, meaning in _CONNECTION:
+            if any(word in lower for word in words):
+                return f"{meaning} ({said})"
     return f"the connection failed ({said}); check the network and `api_base`"
+
+
+def _failed_to_connect(error: BaseException) -> bool:
+    """Tell whether the system refused a connection, which is called a timeout where aiohttp is the transport."""
+    return any(isinstance(one, OSError) and not isinstance(one, TimeoutError) for one in _causes(error))
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -32,8 +32,9 @@ class OpenAILike(Connected):
         timeout: seconds for one attempt.
         default_headers: sent with every request; taken for secrets, so not part of a saved configuration.
         additional_kwargs: further parameters of every request, such as `{"user": "…"}`.
-        http_client: an `httpx.Client` of your own, which you close.
-        async_http_client: an `httpx.AsyncClient` of your own, for the one event loop it belongs to.
+        http_client: an `httpx.Client` of your own, which you close; or a function that makes one for the model.
+        async_http_client: an `httpx.AsyncClient` of your own, for the one event loop it belongs to; or a function that
+            makes one for every loop, such as `openai.DefaultAioHttpClient`.
         price_per_million_tokens: US dollars; None takes the known price of an OpenAI model.
         max_cost: US dollars this model may spend, from its making on; a request that would exceed it is not sent.
     """
