@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core import _space
-from embed_core._forks import Lock
 from embed_core._hooks import Hooks
 from embed_core._images import open_batch
 from embed_core._io import IO, Blocking, Threaded
@@ -21,6 +20,7 @@ from embed_core._rows import Dense, Rows
 from embed_core._space import Dimension
 from embed_core._types import OPERATIONAL, Embedding, Kind, LongText, Middleware, Next, OnError, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError
+from embed_core.forks import Lock
 from embed_core.instrumentation import CallbackManager, Handler, SpanHandler, dispatcher
 from embed_core.kvstore import KVStore
 from embed_core.middleware.batched import Batched

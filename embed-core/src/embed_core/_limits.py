@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from embed_core._forks import Lock
 from embed_core.errors import ConfigurationError
+from embed_core.forks import Lock
 
 _MINUTE = 60.0
 

@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core._base import BaseEmbedding
-from embed_core._forks import Lock
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._types import Kind, Vectors
+from embed_core.forks import Lock
 
 _REMEMBERED_CALLS = 1000
 _IMAGE = b"\0image\0"

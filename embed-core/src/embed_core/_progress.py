@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from embed_core._forks import Lock
 from embed_core._types import Kind, Progress
+from embed_core.forks import Lock
 
 _NOUNS: dict[Kind, str] = {"query": "queries", "text": "texts", "image": "images"}
 _log = logging.getLogger("embed_core.progress")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from embed_core._forks import reset_in_children
+from embed_core.forks import reset_in_children
 
 if TYPE_CHECKING:
     import asyncio

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from embed_core._forks import Lock
 from embed_core._io import IO
 from embed_core._threads import DAEMONS
 from embed_core.errors import ConfigurationError
+from embed_core.forks import Lock
 from embed_core.instrumentation.events import EmbeddingEvent, Span
 
 RecordT = TypeVar("RecordT")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from embed_core._forks import Lock
 from embed_core._types import Kind
+from embed_core.forks import Lock
 from embed_core.instrumentation.events import EmbeddingEndEvent, EmbeddingEvent
 
 _REMEMBERED = 1000

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from embed_core._forks import Lock
 from embed_core.errors import ConfigurationError
+from embed_core.forks import Lock
 from embed_core.kvstore._interface import KVStore
 
 

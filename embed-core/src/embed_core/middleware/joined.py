@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_core._forks import Lock, reset_in_children
 from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import EmbedError, InvalidInputError
+from embed_core.forks import Lock, reset_in_children
 from embed_core.kvstore import KVStore, visit
 
 if TYPE_CHECKING:

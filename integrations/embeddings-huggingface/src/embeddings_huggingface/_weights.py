@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from embed_core import Kind
+from embed_core.forks import Lock
 
 from embeddings_huggingface._tokens import Tokens
 from embeddings_huggingface._worker import Worker
@@ -109,11 +108,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self._weights: WeakValueDictionary[Hashable, Weights] = WeakValueDictionary()
-        self.reset()
-
-    def reset(self) -> None:
-        """Take a new lock; another thread may have held the old one while the process forked."""
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def get(self, key: Hashable, load: Callable[[], Encoder]) -> Weights:
         """Return the weights for a configuration; they go when the last model that holds them does."""
@@ -125,5 +120,3 @@ class _Shared:
 
 
 SHARED = _Shared()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=SHARED.reset)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import os
 import queue
 import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
+
+from embed_core.forks import reset_in_children
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.reset()
+        reset_in_children(self)
         _ALL.add(self)
 
     def reset(self) -> None:
@@ -95,11 +97,4 @@ def _stop_all() -> None:
         worker.stop()
 
 
-def _reset_all() -> None:
-    for worker in list(_ALL):
-        worker.reset()
-
-
 atexit.register(_stop_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)

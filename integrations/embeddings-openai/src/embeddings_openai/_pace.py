@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import threading
 import time
 import weakref
@@ -16,6 +15,7 @@ from typing import Any
 
 from embed_core import Request, Vectors
 from embed_core.errors import ProviderError, ProviderTimeoutError, RateLimitError
+from embed_core.forks import Lock, reset_in_children
 
 from embeddings_openai._headers import seconds
 
@@ -39,6 +39,7 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.reset()
+        reset_in_children(self)
 
     def reset(self) -> None:
         """Start again with nothing in flight, as a forked child must."""
@@ -177,23 +178,15 @@ class _Paces:
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[tuple[str, str, str], Pace] = weakref.WeakValueDictionary()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def of(self, base_url: str, key: str, model: str) -> Pace:
         """Return it."""
         with self._lock:
             return self._known.setdefault((base_url, key, model), Pace())
 
-    def reset(self) -> None:
-        """Let a forked child start without the requests and locks of its parent."""
-        self._lock = threading.Lock()
-        for pace in list(self._known.values()):
-            pace.reset()
-
 
 PACES = _Paces()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PACES.reset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from embed_core import Request, Vectors
 from embed_core.errors import QuotaExceededError
+from embed_core.forks import Lock
 
 _MILLION = 1_000_000
 
@@ -49,7 +49,7 @@ class Meter:
     """Counts what was used; safe from threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.requests = self.tokens = self.reserved = 0
         self.charged = 0.0
 

@@ -8,14 +8,18 @@ import weakref
 from typing import Protocol
 
 
-class _Resettable(Protocol):
-    def reset(self) -> None: ...
+class Resettable(Protocol):
+    """What can begin anew."""
+
+    def reset(self) -> None:
+        """Forget what belonged to the threads of the parent; called when the child has no other thread yet."""
+        ...
 
 
-_every: weakref.WeakSet[_Resettable] = weakref.WeakSet()
+_every: weakref.WeakSet[Resettable] = weakref.WeakSet()
 
 
-def reset_in_children(one: _Resettable) -> None:
+def reset_in_children(one: Resettable) -> None:
     """Have `one.reset()` called in every child that is forked while `one` is alive."""
     _every.add(one)
 
