@@ -1013,6 +1013,31 @@ def test_vectors_die_with_the_last_name_for_them(colour, workers, cached):
         gc.enable()
 
 
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("workers", [1, 3])
+@both
+def test_a_model_dies_with_the_last_name_for_it(colour, workers, cached):
+    model = MockEmbedding(
+        embed_batch_size=2,
+        num_workers=workers,
+        embeddings_cache=MemoryKVStore() if cached else None,
+        rate_limiter=RateLimiter(requests_per_minute=1000),
+        callback_manager=CallbackManager([lambda event: event.origin.describe()]),
+    )
+    gc.collect()
+    gc.disable()
+    try:
+        embed(model, TEXTS, colour)
+        alive = weakref.ref(model)
+        del model
+        deadline = time.monotonic() + 5
+        while alive() is not None and time.monotonic() < deadline:
+            time.sleep(0.001)  # worker threads let go a moment later
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 STREAM = """
 import asyncio, resource, sys
 from embed_core import MockEmbedding

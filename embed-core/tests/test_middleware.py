@@ -464,7 +464,7 @@ def test_instrumented_tells_a_start_and_an_end_or_an_error(texts, bad, asynchron
             heard.append(event)
 
         listeners = lambda: (later,)
-        return Instrumented("m", Origin("p"), listeners if asynchronous else listening(heard))
+        return Instrumented("m", lambda: Origin("p"), listeners if asynchronous else listening(heard))
 
     _, asked, heard, *_ = alike(make, texts, lambda: failing_at(bad, QuotaExceededError))
     last = "EmbeddingErrorEvent" if bad & set(texts) else "EmbeddingEndEvent"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, ParamSpec, Self, TypeVar
+from weakref import ref
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -35,6 +36,9 @@ from embed_core.middleware.remembered import Remembered
 from embed_core.middleware.retried import Retried, RetryPolicy
 from embed_core.middleware.traced import Traced
 from embed_core.middleware.validated import Validated, collect
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
 
@@ -96,20 +100,37 @@ class Engine(Hooks):
     def _middleware(self, dimension: Dimension) -> list[Middleware]:
         """Return everything that happens between the caller and the hook, outermost first."""
         store, keys, rows = self.embeddings_cache, self._keys(), self._rows
+        own = self._weakly
+        listeners, plan = partial(_event_handlers, self.callback_manager), own(self._plan)
         return [
-            Traced(self.model_name, self._listeners, self._span_handlers),
-            Validated(self.accepts_blank, self._image_loader, self.num_workers),
-            Fitted(self.long_text, self._input_limit, self._windows, self._normalizes()),
-            *([Recalled(store, keys, rows, dimension, self.model_name, self._listeners)] if store is not None else []),
-            Batched(self._plan, self.num_workers),
-            Isolated(self._plan),
+            Traced(self.model_name, listeners, partial(_span_handlers, self.callback_manager)),
+            Validated(self.accepts_blank, own(self._image_loader), self.num_workers),
+            Fitted(self.long_text, own(self._input_limit), own(self._windows), self._normalizes()),
+            *([Recalled(store, keys, rows, dimension, self.model_name, listeners)] if store is not None else []),
+            Batched(plan, self.num_workers),
+            Isolated(plan),
             *([Joined(store, keys, rows, dimension), Remembered(store, keys, rows)] if store is not None else []),
-            Instrumented(self.model_name, self._origin(), self._listeners),
+            Instrumented(self.model_name, own(self._origin), listeners),
             Retried(self.retry),
-            *([RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []),
+            *([RateLimited(self.rate_limiter, own(self._count_tokens))] if self.rate_limiter is not None else []),
             Checked(self.model_name, rows, dimension),
             *self.middlewares,
         ]
+
+    @staticmethod
+    def _weakly(method: Callable[P, T]) -> Callable[P, T]:
+        """Return a method of the model for what the model holds itself, such as its middleware.
+
+        A bound method would hold the model in turn, and so its weights, until the garbage collector comes by.
+        """
+        bound: Any = method
+        function, model = bound.__func__, ref(bound.__self__)
+
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            result: T = function(model(), *args, **kwargs)  # alive: only a call of the model gets here
+            return result
+
+        return call
 
     async def _embed(
         self,
@@ -173,14 +194,6 @@ class Engine(Hooks):
     def _keys(self) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
         return partial(_space.keys, self.fingerprint if self.embeddings_cache is not None else "")
 
-    def _listeners(self) -> Sequence[Handler]:
-        mine = self.callback_manager
-        return dispatcher.event_handlers if mine is None else (*dispatcher.event_handlers, *mine.event_handlers)
-
-    def _span_handlers(self) -> Sequence[SpanHandler]:
-        mine = self.callback_manager
-        return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
-
     def _changed(self, *, operational: bool) -> None:
         with self._making:  # else what is being made of the old value would outlive it
             self._chain = None
@@ -206,6 +219,14 @@ class _Chain:
         for one in reversed(self.middleware):
             next_ = partial(_step, one, next_, io)
         return await next_(request)
+
+
+def _event_handlers(mine: CallbackManager | None) -> Sequence[Handler]:
+    return dispatcher.event_handlers if mine is None else (*dispatcher.event_handlers, *mine.event_handlers)
+
+
+def _span_handlers(mine: CallbackManager | None) -> Sequence[SpanHandler]:
+    return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
 
 
 def _step(one: Middleware, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:

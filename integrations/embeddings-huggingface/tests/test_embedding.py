@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import json
 import logging
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,19 @@ def assert_equal(ours: Vectors, theirs: Any) -> None:
 @pytest.fixture(scope="module")
 def model(minilm: Path) -> HuggingFaceEmbedding:
     return HuggingFaceEmbedding(model_name=minilm, device="cpu")
+
+
+def test_weights_go_with_the_last_name_for_the_model(minilm: Path) -> None:
+    model = HuggingFaceEmbedding(model_name=minilm, device="cpu", max_length=77)  # shared with no other test
+    model.embed_texts(["a"])
+    alive = weakref.ref(model._weights())
+    gc.collect()  # what imports have left behind
+    gc.disable()
+    try:
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 class TestConformance(EmbeddingConformance):

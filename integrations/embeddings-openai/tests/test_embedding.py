@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -209,6 +210,20 @@ def test_close_reaches_the_clients_of_idle_running_and_closed_loops(
     asyncio.run(running())
     idle.close()
     gc.collect()
+
+
+def test_a_model_and_its_clients_go_with_the_last_name_for_it(server: FakeEmbeddingServer) -> None:
+    model = OpenAIEmbedding(api_key=KEY, api_base=server.base_url, max_cost=1)
+    model.get_text_embedding("a")
+    asyncio.run(model.aget_text_embedding("b"))
+    alive = weakref.ref(model)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_clients_of_the_user_are_used_and_left_open(server: FakeEmbeddingServer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from embed_core._io import IO
@@ -15,7 +16,7 @@ class Instrumented:
     """Tells the listeners what a provider call was asked, what it gave and what it took."""
 
     model: str
-    origin: Origin
+    origin: Callable[[], Origin]
     listeners: Listeners
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
@@ -23,7 +24,7 @@ class Instrumented:
         if not listeners:
             return await next(request)
         start = EmbeddingStartEvent(
-            kind=request.kind, model=self.model, chunks=request.inputs, call_id=request.call_id, origin=self.origin
+            kind=request.kind, model=self.model, chunks=request.inputs, call_id=request.call_id, origin=self.origin()
         )
         await emit(start, listeners, io)
         began = time.perf_counter()

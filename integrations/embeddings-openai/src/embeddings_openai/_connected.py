@@ -169,7 +169,8 @@ class Connected(BaseEmbedding):
             if former is not None and former.settings == settings:
                 return former
             owned = _is_ours(self.http_client), _is_ours(self.async_http_client)
-            clients = Clients(settings, os.getpid(), self._make_client, self._make_async_client, *owned)
+            make, amake = self._weakly(self._make_client), self._weakly(self._make_async_client)
+            clients = Clients(settings, os.getpid(), make, amake, *owned)
             self._clients = clients
         if former is not None:
             former.close()

@@ -110,7 +110,7 @@ class OpenAILike(Connected):
         return [
             *super()._middleware(dimension),
             *([budgeted] if budgeted is not None else []),
-            Paced(self._current_pace, self._count_tokens, self.retry.total_seconds),
+            Paced(self._weakly(self._current_pace), self._weakly(self._count_tokens), self.retry.total_seconds),
         ]
 
     def _plan(self, kind: Kind, inputs: Sequence[str]) -> Iterable[Sequence[int]]:
@@ -183,7 +183,7 @@ class OpenAILike(Connected):
         if (price := self._price()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
-        return Budgeted(self._meter, self.max_cost, price, self._count_tokens)
+        return Budgeted(self._meter, self.max_cost, price, self._weakly(self._count_tokens))
 
 
 def _list_of(texts: Iterable[str]) -> list[str]:
