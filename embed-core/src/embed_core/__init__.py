@@ -13,6 +13,7 @@ from embed_core._registry import resolve_embed_model
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
 from embed_core._splitting import Chunk, TextSplitter
+from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
@@ -51,6 +52,7 @@ __all__ = [
     "TextNode",
     "TextSplitter",
     "Vectors",
+    "in_thread",
     "installed_providers",
     "load_embedding",
     "mean_agg",
