@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from embed_core import resolve_embed_model
 from embed_core.errors import ConfigurationError, ProviderError
 from embeddings_huggingface import HuggingFaceEmbedding
 from embeddings_huggingface._digest import digest, stamp
-from embeddings_huggingface._source import find, looks_like_a_path
+from embeddings_huggingface._source import Source, find, looks_like_a_path
 
 MARKER = '[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]'
 NORMALIZED = '[{"path": "", "type": "a.Transformer"}, {"path": "2_Normalize", "type": "a.Normalize"}]'
@@ -114,6 +115,29 @@ def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(t
     ]
     fingerprints = {HuggingFaceEmbedding(model_name=folder, **other).fingerprint for other in others}
     assert len(fingerprints | {plain.fingerprint}) == len(others) + 1
+
+
+def test_a_setting_that_changes_while_the_model_is_looked_up_is_not_lost(tmp_path: Path) -> None:
+    one, two = put(tmp_path / "one"), put(tmp_path / "two", **{"config.json": "{ }"})
+    looking = threading.Event()
+
+    class Slow(HuggingFaceEmbedding):
+        def _find(self) -> Source:
+            found = super()._find()
+            looking.set()
+            time.sleep(0.1)
+            return found
+
+    model, expected = Slow(one), Slow(two).fingerprint
+    assert expected != Slow(one).fingerprint
+    looking.clear()
+    thread = threading.Thread(target=model._weights)
+    thread.start()
+    looking.wait()
+    model.model_name = str(two)
+    thread.join()
+    assert model.fingerprint == expected
+    assert model._weights() is Slow(two)._weights()
 
 
 def test_a_fingerprint_needs_neither_torch_nor_weights(tmp_path: Path) -> None:

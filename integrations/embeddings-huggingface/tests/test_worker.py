@@ -131,6 +131,24 @@ def test_the_process_ends_when_the_running_job_does_and_drops_the_others() -> No
     assert done.stderr == ""
 
 
+def test_stopping_never_waits_for_a_job_that_the_thread_took_first() -> None:
+    script = """
+        import sys, threading
+        from embeddings_huggingface._worker import Worker
+        sys.setswitchinterval(1e-6)
+        for _ in range(100):
+            worker = Worker()
+            for _ in range(200):
+                worker.submit(lambda: None)
+            stopping = threading.Thread(target=worker.stop, daemon=True)
+            stopping.start()
+            stopping.join(5)
+            if stopping.is_alive():
+                sys.exit(1)
+    """
+    assert run(script).returncode == 0
+
+
 def test_nothing_can_be_embedded_while_the_process_ends() -> None:
     script = """
         import atexit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from embed_core import Engine, Kind, MultiModalEmbedding, ProviderResponse, Vectors, open_image
+from embed_core import Engine, Kind, MultiModalEmbedding, ProviderResponse, Vectors, in_thread, open_image
 from embed_core.errors import ConfigurationError
 from pydantic import PositiveInt
 
@@ -93,7 +92,7 @@ class LocalModel(Engine):
 
     async def _arun(self, job: Callable[[Encoder], Encoded]) -> ProviderResponse:
         held = self._held_weights()
-        weights = await asyncio.to_thread(self._weights) if held is None else held
+        weights = await in_thread(self._weights) if held is None else held
         return self._response(weights, await weights.arun(job))
 
     def _texts(self, kind: Kind, texts: Sequence[str]) -> Callable[[Encoder], Encoded]:
@@ -186,12 +185,12 @@ class LocalEmbedding(LocalModel, MultiModalEmbedding):
         return await self._arun(self._images(images))
 
     def _normalizes(self) -> bool:
-        """Tell whether vectors have unit length, without loading the weights."""
+        """Tell whether vectors are known to have unit length; the model's files are asked only where a mean needs it."""
         if self.normalize is not None:
             return self.normalize
         if self.truncate_dim is not None:
             return True
-        return self.long_text == "mean" and self._own_normalize()  # asked by nobody else, and it may take the hub
+        return self.long_text == "mean" and self._own_normalize()  # it may take the hub
 
     def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
         def embed(encoder: Encoder) -> Encoded:

@@ -72,12 +72,13 @@ class PretrainedModel(LocalModel):
         return absolute(name)
 
     def _weights(self) -> Weights:
-        held = self._held_weights()
-        if held is None:
-            source, options = self._source(), self._options()
-            held = SHARED.get((source, options), partial(_load, source, options))
-            self._kept, self._settled = held, True
-        return held
+        with self._making:  # what is found for a setting must not outlive it
+            held = self._held_weights()
+            if held is None:
+                source, options = self._source(), self._options()
+                held = SHARED.get((source, options), partial(_load, source, options))
+                self._kept, self._settled = held, True
+            return held
 
     def _held_weights(self) -> Weights | None:
         return self._kept if self._settled else None
@@ -87,9 +88,10 @@ class PretrainedModel(LocalModel):
         return {**super()._space(), "model_name": source.identity(), "revision": source.commit}
 
     def _source(self) -> Source:
-        if self._found is None:
-            self._found = self._find()
-        return self._found
+        with self._making:
+            if self._found is None:
+                self._found = self._find()
+            return self._found
 
     def _find(self) -> Source:
         return find(self.model_name, self.revision, cache(self.cache_folder))
@@ -107,11 +109,13 @@ class PretrainedModel(LocalModel):
         )
 
     def _changed(self, *, operational: bool) -> None:
-        super()._changed(operational=operational)
-        self._found, self._settled = None, False
+        with self._making:
+            super()._changed(operational=operational)
+            self._found, self._settled = None, False
 
     def _close(self) -> None:
-        self._found, self._kept, self._settled = None, None, False
+        with self._making:
+            self._found, self._kept, self._settled = None, None, False
 
 
 def _load(source: Source, options: Options) -> Encoder:

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 from embed_core.forks import reset_in_children
@@ -70,8 +71,9 @@ class Worker:
             self._jobs = self._thread = None
         if jobs is None or thread is None:
             return
-        while not jobs.empty():
-            jobs.get()
+        with suppress(queue.Empty):  # the thread takes jobs too, so none may be left where one was seen
+            while True:
+                jobs.get_nowait()
         jobs.put(None)
         thread.join(_PATIENCE_SECONDS)
 
