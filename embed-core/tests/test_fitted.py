@@ -41,6 +41,17 @@ def test_mean_is_the_weighted_unit_mean_of_the_windows(colour):
     assert np.array_equal(vectors[[0, 2]], MockEmbedding().embed_texts(["short", "also short"]))
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_windows_that_cancel_out_have_a_mean_of_zeros(colour):
+    def opposite(turn):
+        return [[1.0, 0.0] if row % 2 else [-1.0, 0.0] for row in range(len(turn.inputs))]
+
+    model = ScriptedEmbedding(embed_dim=2, script=opposite, long_text="mean", max_input_tokens=1)
+    text = "abc abd "
+    vectors = model.embed_texts([text]) if colour == "sync" else asyncio.run(model.aembed_texts([text]))
+    assert vectors.tolist() == [[0.0, 0.0]]
+
+
 def test_windows_share_batches_and_are_cached_one_by_one():
     model = MockEmbedding(long_text="mean", max_input_tokens=4, embeddings_cache=MemoryKVStore())
     first = model.embed_texts([LONG])

@@ -101,8 +101,8 @@ class Fitted:
 
     def _average(self, vectors: Vectors, weights: NDArray[np.float64]) -> Vectors:
         mean = np.average(vectors.astype(np.float64), axis=0, weights=weights)
-        if self.normalizes:
-            mean /= np.linalg.norm(mean)
+        if self.normalizes and (norm := np.linalg.norm(mean)):  # windows that cancel out point nowhere
+            mean /= norm
         average: Vectors = mean.astype(np.float32)
         return average
 
