@@ -74,11 +74,31 @@ def with_nan(turn):
     return vectors
 
 
+class Stubborn:
+    """As a tensor on a GPU, or one that still needs its gradient."""
+
+    def __len__(self):
+        return 6
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("detach it first")
+
+
 LIES = {
     "one too few": (lambda turn: turn.vectors[:-1], "answered 2 vectors for 3 inputs, at input 3, 4, 5"),
     "one too few, as lists": (lambda turn: turn.vectors[:-1].tolist(), "answered 2 vectors for 3 inputs"),
     "one too many": (lambda turn: np.vstack([turn.vectors, turn.vectors[:1]]), "answered 4 vectors for 3 inputs"),
     "nothing": (lambda turn: None, "answered 0 vectors for 3 inputs"),
+    "one number": (lambda turn: 5, "answered one `int` where a sequence of vectors belongs, at input 3, 4, 5"),
+    "one number, reported": (lambda turn: ProviderResponse(5.0), "one `float` where a sequence of vectors belongs"),
+    "an array of one number": (lambda turn: np.array(5.0), "one `ndarray` where a sequence of vectors belongs"),
+    "arrays of one number": (lambda turn: [np.array(5.0)] * 3, "shape"),
+    "a generator of one too many": (
+        lambda turn: (vector for vector in [*turn.vectors, [1.0]]),
+        "answered 4 vectors for 3 inputs, at input 3, 4, 5",
+    ),
+    "a number no float holds": (lambda turn: [[10**400] * 6] * 3, "no array of numbers"),
+    "what refuses to be an array": (lambda turn: [Stubborn()] * 3, "no array of numbers"),
     "a NaN": (with_nan, "not finite, at input 4;"),
     "more than float32 holds": (lambda turn: turn.vectors.astype(np.float64) * 1e300, "not finite"),
     "another dimension": (lambda turn: turn.vectors[:, :5], "dimension 5 where 6 was expected, at input 3, 4, 5"),

@@ -58,11 +58,22 @@ def test_the_dot_product_is_that_of_the_dense_vectors(one, other):
 
 
 @pytest.mark.parametrize(
-    ("indices", "values"), [([1, 1], [1, 2]), ([-1], [1]), ([1], [np.nan]), ([1], [1, 2]), ([1.5], [1])]
+    ("indices", "values"),
+    [([1, 1], [1, 2]), ([-1], [1]), ([1], [np.nan]), ([1], [1e300]), ([1], [1, 2]), ([1.5], [1])]
+    + [([index], [1.0]) for index in (2**31, 2**32 + 5, 2**63, 2**64, -(2**32))],
 )
 def test_what_is_no_sparse_vector_is_refused(indices, values):
     with pytest.raises(InvalidInputError):
         SparseVector(indices, values)
+    with pytest.raises(InvalidInputError):
+        SparseVector.of((indices, values))
+    if len(set(indices)) == len(values):
+        with pytest.raises(InvalidInputError):
+            SparseVector.of(dict(zip(indices, values, strict=True)))
+
+
+def test_the_largest_index_is_that_of_int32():
+    assert SparseVector([2**31 - 1, 0], [1.0, 2.0]) == {0: 2.0, 2**31 - 1: 1.0}
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -91,6 +102,11 @@ def test_every_path_gives_the_same_vectors(cached, batch):
         (lambda _, vectors: [vectors[0], ([3, 4], [1.0])], "make no sparse vector.* at input 1;"),
         (lambda _, vectors: [vectors[0], "words"], "`str` is no sparse vector.* at input 1;"),
         (lambda _, vectors: np.ones((2, 3)), "something else than sparse vectors"),
+        (lambda _, vectors: np.ones((2, 0)), "something else than sparse vectors"),
+        (lambda _, vectors: 5, "one `int` where a sequence of vectors belongs, at input 0, 1"),
+        (lambda _, vectors: (vector for vector in [*vectors, 5]), "answered 3 vectors for 2 inputs"),
+        (lambda _, vectors: [vectors[0], {2**32 + 5: 1.0}], "above 2147483647.* at input 1;"),
+        (lambda _, vectors: [vectors[0], {3: 10**400}], "too large.* at input 1;"),
     ],
 )
 def test_a_lie_is_a_named_error(lie, message):

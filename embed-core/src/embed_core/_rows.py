@@ -34,7 +34,7 @@ class Rows(ABC):
     """
 
     @abstractmethod
-    def array(self, answer: Any) -> NDArray[Any]:
+    def array(self, answer: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
         """Return the vectors of a hook's answer as rows.
 
         Raises:
@@ -66,20 +66,43 @@ class Rows(ABC):
         }
 
 
+def sequence(answer: Any, count: int) -> Sequence[Any] | NDArray[Any]:
+    """Return a hook's answer as a sequence of that many; None is an empty one.
+
+    Raises:
+        MisfitError: it is no sequence, or of another length.
+    """
+    if not (isinstance(answer, np.ndarray) and answer.ndim):
+        try:
+            answer = [] if answer is None else list(answer)
+        except TypeError as error:
+            raise MisfitError(f"one `{type(answer).__name__}` where a sequence of vectors belongs") from error
+    if len(answer) != count:
+        raise MisfitError(f"{len(answer)} vectors for {count} inputs")
+    found: Sequence[Any] | NDArray[Any] = answer
+    return found
+
+
+def _length(vector: Any) -> int:
+    try:
+        return len(vector)
+    except TypeError:  # a number, or an array without dimensions
+        return 0
+
+
 class Dense(Rows):
     """Rows of float32, little-endian in a store."""
 
-    def array(self, answer: Any) -> Vectors:
+    def array(self, answer: Sequence[Any] | NDArray[Any]) -> Vectors:
         if not isinstance(answer, np.ndarray):
-            answer = list(answer)
-            lengths = [len(vector) if hasattr(vector, "__len__") else 0 for vector in answer]
+            lengths = [_length(vector) for vector in answer]
             usual = max(set(lengths), key=lengths.count, default=0)
             if odd := [row for row, length in enumerate(lengths) if length != usual]:
                 raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", odd)
         try:
             with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
                 vectors = np.ascontiguousarray(answer, dtype=np.float32)
-        except (TypeError, ValueError) as error:
+        except Exception as error:
             raise MisfitError(f"something that is no array of numbers ({error})") from error
         if vectors.ndim != 2 or not vectors.shape[1]:
             raise MisfitError(f"an array of shape {vectors.shape}, not (n, dimension)")

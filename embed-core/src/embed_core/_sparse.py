@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from embed_core._types import OnError
 from embed_core.errors import InvalidInputError
 
 _PAIR = 8  # bytes: an int32 and a float32
+_LAST = np.iinfo(np.int32).max
 
 
 class SparseVector(Mapping[int, float]):
@@ -31,9 +32,11 @@ class SparseVector(Mapping[int, float]):
         """Take indices in any order; zeros are left out.
 
         Raises:
-            InvalidInputError: the two do not fit, an index is negative or there twice, or a value is not finite.
+            InvalidInputError: the two do not fit, an index is no int32, negative or there twice, or a value is not
+                finite.
         """
-        where, what = np.asarray(indices), np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
+            where, what = np.asarray(indices), np.asarray(values, dtype=np.float32)
         if where.ndim != 1 or where.shape != what.shape or (where.size and where.dtype.kind not in "iu"):
             msg = f"indices {where.dtype}{where.shape} and values {what.shape} make no sparse vector"
             raise InvalidInputError(msg)
@@ -41,10 +44,11 @@ class SparseVector(Mapping[int, float]):
             raise InvalidInputError("a sparse vector holds a value that is not finite")
         order = np.argsort(where, kind="stable")
         order = order[what[order] != 0]
-        self.indices: NDArray[np.int32] = where[order].astype(np.int32)
+        where = where[order]
+        if where.size and (where[0] < 0 or where[-1] > _LAST or (np.diff(where) == 0).any()):
+            raise InvalidInputError(f"a sparse vector holds an index that is negative, above {_LAST} or there twice")
+        self.indices: NDArray[np.int32] = where.astype(np.int32)
         self.weights: NDArray[np.float32] = what[order]
-        if self.indices.size and (self.indices[0] < 0 or (np.diff(self.indices) == 0).any()):
-            raise InvalidInputError("a sparse vector holds an index that is negative or there twice")
         self.indices.flags.writeable = self.weights.flags.writeable = False
 
     @classmethod
@@ -55,7 +59,7 @@ class SparseVector(Mapping[int, float]):
         if isinstance(value, tuple) and len(value) == 2:
             return cls(*value)
         if isinstance(value, Mapping):
-            return cls(np.fromiter(value.keys(), dtype=np.int64), np.fromiter(value.values(), dtype=np.float64))
+            return cls(list(value.keys()), list(value.values()))
         what = f"a `{type(value).__name__}` is no sparse vector"
         raise InvalidInputError(f"{what}; expected a mapping of index to value, or a pair (indices, values)")
 
@@ -83,12 +87,12 @@ class SparseVector(Mapping[int, float]):
 class Sparse(Rows):
     """Rows of one cell each, which holds a `SparseVector`."""
 
-    def array(self, answer: Any) -> NDArray[Any]:
+    def array(self, answer: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
         vectors, odd = np.empty((len(answer), 1), dtype=object), dict[int, str]()
         for row, one in enumerate(answer):
             try:
-                vectors[row, 0] = SparseVector.of(one[0] if isinstance(one, np.ndarray) else one)
-            except (InvalidInputError, TypeError, ValueError) as error:
+                vectors[row, 0] = SparseVector.of(one.item() if isinstance(one, np.ndarray) else one)
+            except (TypeError, ValueError, OverflowError) as error:
                 odd[row] = str(error)
         if odd:
             raise MisfitError(f"something else than sparse vectors ({next(iter(odd.values()))})", list(odd))

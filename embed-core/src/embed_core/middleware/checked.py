@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embed_core._io import IO
-from embed_core._rows import MisfitError, Rows
+from embed_core._rows import MisfitError, Rows, sequence
 from embed_core._space import Dimension
 from embed_core._types import Next, ProviderResponse, Request, Vectors
 from embed_core.errors import (
@@ -49,15 +49,10 @@ class Checked:
 
     def _check(self, request: Request, answer: Any, indices: Sequence[int] | None) -> Vectors:
         expected = len(request.inputs)
-        answer = [] if answer is None else answer
-        if hasattr(answer, "__len__") and len(answer) != expected:
-            raise self._error(request, f"answered {len(answer)} vectors for {expected} inputs", range(expected))
         try:
-            vectors = self.rows.array(answer)
+            vectors = self.rows.array(sequence(answer, expected))
         except MisfitError as error:
             raise self._error(request, f"answered {error}", error.rows) from error.__cause__
-        if len(vectors) != expected:
-            raise self._error(request, f"answered {len(vectors)} vectors for {expected} inputs", range(expected))
         if indices is not None:
             vectors = self._in_order(request, vectors, indices)
         dimension = vectors.shape[1]
