@@ -858,6 +858,22 @@ def test_a_task_of_a_loop_that_has_stopped_holds_up_nobody():
     assert len(flights(model)) == 0
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_loop_is_let_go_although_its_tasks_have_waited_for_one_another(cached, tmp_path):
+    store = SQLiteKVStore(tmp_path / "cache.db") if cached else None
+    model = (MockEmbedding if cached else OnlySync)(embeddings_cache=store)
+
+    async def crowd():
+        await asyncio.gather(*(model.aget_text_embedding(str(n)) for n in range(3 * _threads._MOST_THREADS)))
+        return weakref.ref(asyncio.get_running_loop())
+
+    loops = [asyncio.run(crowd()) for _ in range(3)]
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 3
+    if store is not None:
+        store.close()
+
+
 def test_a_flight_that_lands_after_a_waiting_loop_has_closed_troubles_nobody(caplog):
     began, go_on = threading.Event(), threading.Event()
 

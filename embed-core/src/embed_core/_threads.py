@@ -23,10 +23,11 @@ _MOST_THREADS = 64
 A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
 """
 
-_Turns: TypeAlias = "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]"
+_Turns: TypeAlias = "weakref.WeakValueDictionary[int, asyncio.Semaphore]"
+"""By the id of the loop. A semaphore holds its loop, so neither is kept; who has a turn or waits for one holds both."""
 
-_long: _Turns = weakref.WeakKeyDictionary()
-_brief: _Turns = weakref.WeakKeyDictionary()
+_long: _Turns = weakref.WeakValueDictionary()
+_brief: _Turns = weakref.WeakValueDictionary()
 
 
 async def in_thread(fn: Callable[[], T], *, brief: bool = False) -> T:
@@ -39,7 +40,7 @@ async def in_thread(fn: Callable[[], T], *, brief: bool = False) -> T:
     import asyncio
 
     loop = asyncio.get_running_loop()
-    async with (_brief if brief else _long).setdefault(loop, asyncio.Semaphore(_MOST_THREADS)):
+    async with (_brief if brief else _long).setdefault(id(loop), asyncio.Semaphore(_MOST_THREADS)):
         return await _in_thread(fn, loop)
 
 
@@ -78,8 +79,12 @@ def _settle(finished: asyncio.Future[None]) -> None:
 
 
 def raise_(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
+    """Raise an error, if it is one, in a frame that does not hold it: else both wait for the garbage collector."""
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error
 
 
 class _Daemons:
