@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextvars
 import inspect
 import logging
-import threading
+import queue
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from embed_core._io import IO
-from embed_core._threads import DAEMONS
+from embed_core._threads import DAEMONS, raise_, report
 from embed_core.errors import ConfigurationError
 from embed_core.forks import Lock
 from embed_core.instrumentation.events import EmbeddingEvent, Span
@@ -128,21 +129,12 @@ async def _finish(waiting: Awaitable[None], io: IO) -> None:
 
 def _run_elsewhere(coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine to its end from sync code, which may itself stand inside a running loop."""
-    done = threading.Event()
-    errors: list[BaseException] = []
-    context = contextvars.copy_context()
+    done = queue.SimpleQueue[BaseException | None]()
 
     def run() -> None:
         import asyncio
 
-        try:
-            context.run(asyncio.run, coroutine())
-        except BaseException as error:  # raised in the caller's thread
-            errors.append(error)
-        finally:
-            done.set()
+        asyncio.run(coroutine())
 
-    DAEMONS.submit(run)
-    done.wait()
-    if errors:
-        raise errors[0]
+    DAEMONS.submit(partial(report, done, contextvars.copy_context(), run))
+    raise_(done.get())
