@@ -354,10 +354,19 @@ def test_one_image_where_several_belong_is_refused(tmp_path):
     model = MockMultiModalEmbedding()
     path = files_in(tmp_path, 1)[0]
     with path.open("rb") as file:
-        for one in (str(path), path, path.read_bytes(), file, photo(), photo()[:, :, 0], Image.new("L", (2, 2))):
+        pictures = (photo(), photo()[:, :, 0], Image.new("L", (2, 2)))
+        for one in (str(path), path, path.read_bytes(), memoryview(path.read_bytes()), file, *pictures):
             with pytest.raises(InvalidInputError, match="wrap it in a list"):
                 model.embed_images(one)
     assert model.embed_images(np.stack([photo(1), photo(2)])).shape == (2, 8)
+
+
+def test_an_array_of_paths_is_several_images(tmp_path):
+    paths = files_in(tmp_path, 3)
+    model = MockMultiModalEmbedding()
+    vectors = model.embed_images(paths)
+    assert np.array_equal(model.embed_images(np.array([str(path) for path in paths])), vectors)
+    assert np.array_equal(model.embed_images(np.array(paths, dtype=object)), vectors)
 
 
 def test_images_are_cached_by_content_wherever_they_lie(tmp_path):

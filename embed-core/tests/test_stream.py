@@ -46,10 +46,49 @@ def test_an_error_gives_the_position_in_the_whole_stream():
     assert caught.value.indices == (100,)
 
 
-@pytest.mark.parametrize("bad", ["a text", b"bytes", 7, None])
-def test_a_single_text_is_no_stream(bad):
-    with pytest.raises(InvalidInputError, match="wrap it in a list"):
-        list(MockEmbedding().stream_texts(bad))
+SEVERAL = {
+    "array": lambda model, texts: model.embed_texts(texts),
+    "lists": lambda model, texts: model.get_text_embedding_batch(texts),
+    "queries": lambda model, texts: model.embed_queries(texts),
+    "stream": lambda model, texts: list(model.stream_texts(texts)),
+    "async array": lambda model, texts: asyncio.run(model.aembed_texts(texts)),
+    "async stream": lambda model, texts: asyncio.run(drained(model.astream_texts(texts))),
+}
+SINGLE = ["a text", b"bytes", bytearray(b"b"), memoryview(b"b"), {"a": 1}, 7, None, np.array("a text"), object()]
+
+
+async def drained(blocks):
+    return [block async for block in blocks]
+
+
+@pytest.mark.parametrize("method", SEVERAL)
+@pytest.mark.parametrize("bad", SINGLE, ids=lambda one: type(one).__name__)
+def test_one_value_is_refused_where_several_belong(method, bad):
+    with pytest.raises(InvalidInputError, match="wrap it in a list or use `get_"):
+        SEVERAL[method](MockEmbedding(), bad)
+
+
+class Numbered:
+    """Can be iterated over by number only, as many datasets can."""
+
+    def __getitem__(self, number):
+        return TEXTS[number]
+
+
+ITERABLES = {
+    "tuple": lambda: tuple(TEXTS),
+    "iterator": lambda: iter(TEXTS),
+    "array": lambda: np.array(TEXTS),
+    "keys": lambda: dict.fromkeys(TEXTS).keys(),
+    "by number": Numbered,
+}
+
+
+@pytest.mark.parametrize("method", SEVERAL)
+@pytest.mark.parametrize("source", ITERABLES)
+def test_every_iterable_is_taken(method, source):
+    vectors = np.concatenate(SEVERAL[method](MockEmbedding(), ITERABLES[source]()), axis=None)
+    assert np.array_equal(vectors, MockEmbedding().embed_texts(TEXTS).ravel())
 
 
 def test_a_source_that_fails_fails_as_itself():

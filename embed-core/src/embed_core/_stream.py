@@ -1,8 +1,8 @@
-"""Inputs of any number, taken a window at a time."""
+"""Inputs of any number: told from a single one, and taken a window at a time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -10,17 +10,35 @@ from embed_core._types import Kind
 from embed_core.errors import InvalidInputError
 
 
-def windows(kind: Kind, inputs: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Yield lists of `size` inputs, the last one shorter.
+def several(kind: Kind, inputs: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator over inputs.
 
     Raises:
-        InvalidInputError: `inputs` is a single text or no iterable.
+        InvalidInputError: a single value came where several belong.
     """
-    if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
-        single = f"`get_{kind}_embedding`"
-        msg = f"got `{type(inputs).__name__}` where an iterable of inputs belongs; wrap it in a list or use {single}"
-        raise InvalidInputError(msg)
-    iterator = iter(inputs)
+    if _is_one(kind, inputs):
+        raise _not_several(kind, inputs)
+    try:
+        return iter(inputs)
+    except TypeError as error:
+        raise _not_several(kind, inputs) from error
+
+
+def _is_one(kind: Kind, inputs: Any) -> bool:
+    """Tell what would iterate over something else: characters, keys, a file's lines, an image's rows of pixels."""
+    if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
+        return True
+    return kind == "image" and (hasattr(inputs, "read") or getattr(inputs, "ndim", None) in {2, 3})
+
+
+def _not_several(kind: Kind, inputs: Any) -> InvalidInputError:
+    what = f"got one `{type(inputs).__name__}` where several inputs belong"
+    return InvalidInputError(f"{what}; wrap it in a list or use `get_{kind}_embedding`")
+
+
+def windows(kind: Kind, inputs: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of `size` inputs, the last one shorter; see `several`."""
+    iterator = several(kind, inputs)
     while window := list(islice(iterator, size)):
         yield window
 

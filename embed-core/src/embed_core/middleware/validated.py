@@ -9,6 +9,7 @@ from typing import Any
 from embed_core._images import ImageLoader
 from embed_core._io import IO
 from embed_core._partial import raise_without
+from embed_core._stream import several
 from embed_core._types import Kind, Next, Request, Vectors
 from embed_core.errors import InvalidInputError
 
@@ -16,22 +17,8 @@ _SHOWN = 10
 
 
 def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
-    """Return the inputs of a batch method as a list.
-
-    Raises:
-        InvalidInputError: a single value came where several belong.
-    """
-    single = f"`get_{kind}_embedding`"
-    if isinstance(inputs, str | bytes | bytearray | Mapping) or (kind == "image" and _is_one_image(inputs)):
-        msg = f"got one `{type(inputs).__name__}` where several inputs belong; wrap it in a list or use {single}"
-        raise InvalidInputError(msg)
-    try:
-        return list(inputs)
-    except TypeError as error:
-        if hasattr(inputs, "__iter__"):  # its own iteration failed
-            raise
-        msg = f"got `{type(inputs).__name__}` where an iterable of inputs belongs; wrap it in a list or use {single}"
-        raise InvalidInputError(msg) from error
+    """Return the inputs of a batch method as a list; see `several`."""
+    return list(several(kind, inputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +72,6 @@ class Validated:
             elif not self.accepts_blank and not text.strip():
                 wrong[row] = "is empty or blank, which this model's provider refuses; leave it out"
         return wrong
-
-
-def _is_one_image(inputs: Any) -> bool:
-    """Tell what would iterate over something else: a file's lines, an array's rows of pixels."""
-    return hasattr(inputs, "read") or getattr(inputs, "ndim", 4) < 4
 
 
 def _message(wrong: Mapping[int, str]) -> str:
