@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import threading
@@ -298,6 +299,46 @@ def test_threads_and_event_loops_wait_in_one_queue(model: OpenAIEmbedding, serve
     for thread in threads:
         thread.join()
     assert found == [1536, 1536]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("place", ["in the queue", "in flight"])
+def test_a_request_whose_event_loop_is_closed_holds_up_nobody(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, place: str
+) -> None:
+    server.latency = 0.2
+    pace = model._current_pace()
+    pace.limit = 1.0
+    held = pace.ask(first=False, tokens=1) if place == "in the queue" else None
+    loop = asyncio.new_event_loop()
+    lost = loop.create_task(model.aget_text_embedding("a"))
+    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.close()
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(model.get_text_embedding("b"))), daemon=True)
+    thread.start()
+    if held is not None:
+        pace.leave(held)
+    thread.join(5)
+    assert found == [1536]
+    del loop, lost
+    gc.collect()  # now, not in another test: asyncio has something to say
+    assert len(model.get_text_embedding("c")) == 1536
+
+
+def test_a_lost_request_may_leave_while_another_is_looked_at() -> None:
+    lost: list[Ticket] = []
+
+    def clock() -> float:
+        while lost:  # as when memory is collected at this moment
+            pace.leave(lost.pop(), GeneratorExit())
+        return 0.0
+
+    pace = Pace(clock)
+    tickets = go(pace, 3)
+    pace.limit = 1.0
+    lost += tickets
+    assert granted(go(pace, 2)) == [True, False]
 
 
 def test_documents_go_as_far_apart_as_reading_an_answer_takes_and_queries_at_once() -> None:

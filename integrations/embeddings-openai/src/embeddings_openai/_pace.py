@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import itertools
 import math
 import threading
 import time
@@ -38,25 +40,26 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._numbers = itertools.count()
         self.reset()
         reset_in_children(self)
 
     def reset(self) -> None:
         """Start again with nothing in flight, as a forked child must."""
-        self._lock = threading.Lock()
-        self._waiting: list[Ticket] = []
-        self._in_flight = 0
-        self._number = 0
+        self._lock = threading.RLock()  # to collect a lost task is to end it, so a thread that is in here may leave
+        self._waiting: list[tuple[bool, int, Ticket]] = []
+        self._in_flight: dict[Ticket, float] = {}
         self._cut_at = self._paused_until = self._apart_at = -math.inf
         self._budgets = {"requests": _Budget(), "tokens": _Budget()}
         self.limit = math.inf
 
-    def ask(self, *, first: bool, tokens: int, inputs: int = 0) -> Ticket:
-        """Return a ticket, which is granted at once or when its turn comes."""
+    def ask(
+        self, *, first: bool, tokens: int, inputs: int = 0, loop: asyncio.AbstractEventLoop | None = None
+    ) -> Ticket:
+        """Return a ticket, which is granted at once or when its turn comes; it is void once its loop is closed."""
+        ticket = Ticket(first, tokens, inputs, loop)
         with self._lock:
-            self._number += 1
-            ticket = Ticket(not first, self._number, tokens, inputs)
-            heapq.heappush(self._waiting, ticket)
+            heapq.heappush(self._waiting, (not first, next(self._numbers), ticket))
             self._grant()
         return ticket
 
@@ -68,12 +71,10 @@ class Pace:
     def leave(self, ticket: Ticket, error: BaseException | None = None) -> None:
         """Take a ticket back after its request, or unused, and learn from how the request ended."""
         with self._lock:
-            if ticket.granted_at is None:
-                self._waiting.remove(ticket)
-                heapq.heapify(self._waiting)
-            else:
-                self._adapt(ticket.granted_at, error)
-                self._in_flight -= 1
+            ticket.left = True
+            if (sent_at := self._in_flight.get(ticket)) is not None:
+                self._adapt(sent_at, error)
+                self._in_flight.pop(ticket, None)
             self._grant()
 
     def observe(self, headers: Mapping[str, str]) -> None:
@@ -92,48 +93,64 @@ class Pace:
         now = self._clock()
         if isinstance(error, RateLimitError | ProviderTimeoutError):
             if sent_at >= self._cut_at:  # one cut for all that was in flight together
-                self.limit, self._cut_at = max(1.0, min(self.limit, self._in_flight) / 2), now
-        elif error is None and self._in_flight + 1 > self.limit:
+                self.limit, self._cut_at = max(1.0, min(self.limit, len(self._in_flight)) / 2), now
+        elif error is None and len(self._in_flight) + 1 > self.limit:
             self.limit += 1 / self.limit
         if isinstance(error, ProviderError) and error.retryable and error.retry_after is not None:
             self._paused_until = max(self._paused_until, now + error.retry_after)
 
     def _grant(self) -> float:
         now = self._clock()
-        while self._waiting and self._in_flight + 1 <= self.limit:
-            ticket = self._waiting[0]
+        while self._waiting and self._has_room():
+            place = heapq.heappop(self._waiting)
+            ticket = place[-1]
+            if ticket.is_void():
+                continue
             shares = ((self._budgets["requests"], 1), (self._budgets["tokens"], ticket.tokens))
-            apart = self._apart_at - now if self._in_flight and ticket.last else 0.0
+            apart = self._apart_at - now if self._in_flight and not ticket.first else 0.0
             wait = max(self._paused_until - now, apart, *(budget.wait(amount, now) for budget, amount in shares))
             if wait > 0:
+                heapq.heappush(self._waiting, place)
                 return wait
             for budget, amount in shares:
                 budget.level -= amount
-            heapq.heappop(self._waiting)
-            self._in_flight += 1
+            self._in_flight[ticket] = now
             self._apart_at = now + ticket.inputs * _READ_SECONDS
             ticket.grant(now)
         return 0.0
 
+    def _has_room(self) -> bool:
+        if len(self._in_flight) + 1 > self.limit:
+            for ticket in [one for one in tuple(self._in_flight) if one.is_void()]:
+                self._in_flight.pop(ticket, None)
+        return len(self._in_flight) + 1 <= self.limit
 
-@dataclass(slots=True, order=True)
+
+@dataclass(slots=True, eq=False)
 class Ticket:
     """A place in the queue; `granted_at` is set when its request may go."""
 
-    last: bool
-    number: int
-    tokens: int = field(compare=False)
-    inputs: int = field(default=0, compare=False)
-    granted_at: float | None = field(default=None, compare=False)
-    _turn: threading.Event = field(default_factory=threading.Event, compare=False)
-    _wake: Callable[[], Any] | None = field(default=None, compare=False)
+    first: bool
+    tokens: int
+    inputs: int
+    loop: asyncio.AbstractEventLoop | None
+    granted_at: float | None = None
+    left: bool = False
+    _turn: threading.Event = field(default_factory=threading.Event)
+    _wake: Callable[[], Any] | None = None
+
+    def is_void(self) -> bool:
+        """Tell whether nobody is there any more: a task ends with its loop, though it never hears of it."""
+        return self.left or (self.loop is not None and self.loop.is_closed())
 
     def grant(self, now: float) -> None:
         """Let the request go."""
         self.granted_at = now
         self._turn.set()
-        if (wake := self._wake) is not None:
-            wake()
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            with suppress(RuntimeError):  # the loop was closed at this moment
+                wake()
 
     def wait(self, most: float) -> None:
         """Block until the turn comes, at most so many seconds."""
@@ -141,8 +158,6 @@ class Ticket:
 
     async def await_(self, most: float) -> None:
         """Wait for the turn in an event loop, at most so many seconds."""
-        import asyncio
-
         loop, turn = asyncio.get_running_loop(), asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(turn.set)
         if self._turn.is_set():  # granted before anybody could be woken
@@ -203,9 +218,9 @@ class Paced:
     patience: float
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        pace = self.pace()
-        inputs = request.inputs
-        ticket = pace.ask(first=request.kind == "query", tokens=self.count_tokens(inputs), inputs=len(inputs))
+        pace, inputs = self.pace(), request.inputs
+        first, loop = request.kind == "query", None if io.blocking else asyncio.get_running_loop()
+        ticket = pace.ask(first=first, tokens=self.count_tokens(inputs), inputs=len(inputs), loop=loop)
         try:
             if ticket.granted_at is None:
                 await self._turn(pace, ticket, io)
@@ -217,7 +232,10 @@ class Paced:
         return vectors
 
     async def _turn(self, pace: Pace, ticket: Ticket, io: Any) -> None:
-        while (left := pace.advance()) >= 0 and ticket.granted_at is None:
+        while True:
+            left = pace.advance()
+            if ticket.granted_at is not None:
+                return
             if left > self.patience:
                 msg = f"the provider asked for a pause that lasts {left:.0f} s more; try again then"
                 raise RateLimitError(msg, retry_after=left)
