@@ -276,6 +276,23 @@ def test_async_never_blocks_the_loop_where_only_sync_hooks_are_written():
     assert np.array_equal(vectors, ScriptedEmbedding().embed_texts(TEXTS))
 
 
+def test_nothing_to_embed_does_not_block_the_loop_either():
+    go_on = threading.Event()
+
+    class Slow(ScriptedEmbedding):
+        def _space(self):
+            assert go_on.wait(10)
+            return super()._space()
+
+    async def main():
+        task = asyncio.create_task(Slow(embeddings_cache=MemoryKVStore()).aembed_texts([]))
+        await asyncio.sleep(0.01)
+        go_on.set()
+        return await task
+
+    assert asyncio.run(main()).shape == (0, 8)
+
+
 def test_cancelling_a_task_stops_promptly_and_keeps_finished_batches():
     async def main():
         model = ScriptedEmbedding(embed_batch_size=1, embeddings_cache=MemoryKVStore())

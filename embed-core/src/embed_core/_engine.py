@@ -143,11 +143,11 @@ class Engine(Hooks):
         keep_going: bool = False,
     ) -> Vectors:
         collected = collect(kind, inputs)
-        if not collected:
-            return np.empty((0, self.dimension or 0), dtype=np.float32)
         chain = self._chain  # once: pydantic finds private attributes slowly
         if chain is None:
             chain = await io.call(self._ready)
+        if not collected:
+            return np.empty((0, chain.dimension.known or 0), dtype=np.float32)
         indices = range(len(collected)) if indices is None else indices
         with progress(kind, len(collected), show=show_progress) as bar:
             request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
