@@ -16,6 +16,7 @@ from embed_core import RateLimiter
 from embed_core.errors import (
     ConfigurationError,
     EmbeddingIntegrityError,
+    InvalidInputError,
     ProviderUnavailableError,
     QuotaExceededError,
     RateLimitError,
@@ -113,6 +114,76 @@ def test_what_can_succeed_later_is_tried_again_and_only_that(colour):
     with pytest.raises(QuotaExceededError):
         embed(final, ["a"], colour)
     assert final.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("colour", "raised"), [("sync", SystemExit), ("async", SystemExit), ("async", asyncio.CancelledError)]
+)
+def test_the_user_gets_what_a_hook_raised_and_not_what_it_woke_the_other_batches_with(colour, raised):
+    class Stopped(ScriptedEmbedding):
+        async def _aget_text_embeddings(self, texts):
+            await asyncio.sleep(0)
+            return await super()._aget_text_embeddings(texts)
+
+    def stop(turn):
+        if turn.inputs == ["text 3"]:
+            raise raised
+        raise RateLimitError("slow down", retry_after=60)
+
+    for _ in range(20):
+        with pytest.raises(raised):
+            embed(Stopped(script=stop, embed_batch_size=1, num_workers=5), TEXTS[:5], colour)
+
+
+@both
+def test_what_a_refused_batch_gave_before_the_call_ended_is_completed(colour):
+    waiting = threading.Event()
+
+    def answer(turn):
+        match turn.inputs:
+            case ["text 0", "text 1"]:
+                raise InvalidInputError("too much at once")
+            case ["text 1"]:
+                waiting.set()
+                raise RateLimitError("slow down", retry_after=60)
+            case ["text 2", "text 3"]:
+                assert waiting.wait(10)
+                time.sleep(0.02)
+                raise QuotaExceededError("no credit")
+        return turn.vectors
+
+    class InThreads(ScriptedEmbedding):
+        async def _aget_text_embeddings(self, texts):
+            return await self._abatch("text", texts)
+
+    model = InThreads(script=answer, embed_batch_size=2, num_workers=2)
+    with pytest.raises(QuotaExceededError) as caught:
+        embed(model, TEXTS[:4], colour)
+    assert sorted(caught.value.failed) == [2, 3]
+    assert sorted(caught.value.completed) == [0]
+
+
+@both
+@pytest.mark.parametrize("on_error", ["raise", "none"])
+def test_what_a_refused_batch_gave_before_another_failure_is_completed(on_error, colour):
+    def answer(turn):
+        if len(turn.inputs) > 1:
+            raise InvalidInputError("too much at once")
+        if turn.inputs == ["text 1"]:
+            raise QuotaExceededError("no credit")
+        return turn.vectors
+
+    model = ScriptedEmbedding(script=answer, embed_batch_size=4)
+    if on_error == "none":
+        many = model.get_text_embedding_batch if colour == "sync" else model.aget_text_embedding_batch
+        vectors = many(TEXTS[:4], on_error="none")
+        vectors = vectors if colour == "sync" else asyncio.run(vectors)
+        assert [vector is None for vector in vectors] == [False, True, False, False]
+        return
+    with pytest.raises(QuotaExceededError) as caught:
+        embed(model, TEXTS[:4], colour)
+    assert list(caught.value.failed) == [1]
+    assert list(caught.value.completed) == [0]
 
 
 @both

@@ -434,6 +434,23 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
     assert error is not None or set(sent.values()) == {1}
 
 
+def test_joined_tells_what_was_finished_before_the_call_was_ended():
+    joined, there = Joined(MemoryKVStore(), key_of, Dense(), Dimension()), Blocking()
+    flights, _ = joined.flights.board(key_of("text", ["b"]), there)
+
+    def answer(request, number):
+        if request.inputs == ["b"]:
+            raise Ended
+        for flight in flights.values():
+            flight.failed = True
+        joined.flights.land(flights, {})
+        return honest(request, number)
+
+    with pytest.raises(Ended) as caught:
+        play(QuickBlocking, lambda heard: joined, ["a", "b"], answer)
+    assert caught.value.completed.keys() == {0}
+
+
 class Full(MemoryKVStore):
     def put_many(self, items):
         raise OSError("the disk is full")

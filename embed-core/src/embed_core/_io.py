@@ -10,7 +10,7 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -39,7 +39,7 @@ class IO(Protocol):
         ...
 
     async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
-        """Run `fn` over `items`, at most `workers` at a time, until all are done or one raises."""
+        """Run `fn` over `items`, at most `workers` at a time, until all are done, one raises or the call is ended."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -59,7 +59,14 @@ class Ended(BaseException):
     """What waits for its turn, or to try again, need not: something else in the same call has failed for good.
 
     No `Exception`, as `asyncio.CancelledError` is none: it is nobody's failure.
+
+    Attributes:
+        completed: what was finished before, as in an `EmbedError`.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completed: Mapping[int, Any] = {}
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -112,6 +119,8 @@ class Threaded(Blocking):
                     return
                 try:
                     drive(fn(item))
+                except Ended:  # whoever ended the call tells why
+                    return
                 except BaseException:  # before the caller hears of it, others would go on
                     self.end()
                     raise
@@ -169,8 +178,8 @@ class Asyncio:
         try:
             while tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    raise_(task.result())
+                while done:  # no name is left for the task, which would hold the error that holds this frame
+                    raise_(done.pop().result())
         finally:
             for task in tasks:
                 task.cancel()
@@ -186,6 +195,8 @@ class Asyncio:
         """
         try:
             await work()
+        except Ended:  # whoever ended the call tells why
+            return None
         except BaseException as error:  # raised again where the caller waits
             self.end()
             return error

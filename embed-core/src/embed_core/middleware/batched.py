@@ -38,12 +38,13 @@ class Batched:
             part = request.pick(batch)
             try:
                 rows.place(batch, await next(part))
-            except Ended:  # it waited to be sent, or sent again
+            except Ended as ended:  # it waited to be sent, or sent again
+                rows.place_some(part.ids, batch, ended.completed)
                 if not failed:
                     raise
                 return
             except EmbedError as error:
-                rows.place_some(dict(zip(part.ids, batch, strict=True)), error.completed)
+                rows.place_some(part.ids, batch, error.completed)
                 failed.update(error.failed or dict.fromkeys(part.ids, error))
             except Exception as error:  # raised below, with what was finished
                 failed.update(dict.fromkeys(part.ids, error))
@@ -81,10 +82,11 @@ class _Rows:
         self.vectors[index] = vectors
         self.done[index] = True
 
-    def place_some(self, row_of: Mapping[int, int], completed: Mapping[int, Vectors]) -> None:
-        """Place the vectors that an error says were finished before it."""
-        for index, vector in completed.items():
-            self.place([row_of[index]], vector[np.newaxis])
+    def place_some(self, ids: Sequence[int], batch: Sequence[int], completed: Mapping[int, Vectors]) -> None:
+        """Place the vectors of a batch that an error says were finished before it."""
+        for id_, row in zip(ids, batch, strict=True):
+            if id_ in completed:
+                self.place([row], completed[id_][np.newaxis])
 
     def completed(self) -> dict[int, Vectors]:
         return {int(row): self.vectors[row] for row in np.flatnonzero(self.done)}

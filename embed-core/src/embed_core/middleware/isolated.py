@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from embed_core._io import IO
+from embed_core._io import IO, Ended
 from embed_core._partial import Outcome
 from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.errors import InvalidInputError
+from embed_core.errors import EmbedError, InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
 class Isolated:
     """Sends a refused batch again without the inputs it was refused for; O(bad x log batch) more calls.
 
-    Only an `InvalidInputError` is the fault of single inputs. Where it names them, the others go in one call.
+    Only an `InvalidInputError` is the fault of single inputs. Where it names them, the others go in one call. After any
+    other error nothing more is sent, unless the caller keeps going.
     """
 
     plan: Callable[[Kind, Sequence[Any]], Iterable[Sequence[int]]]
@@ -31,7 +32,13 @@ class Isolated:
                 raise
             refused = error
         outcome = Outcome()
-        await self._isolate(request, refused, next, outcome)
+        try:
+            await self._isolate(request, refused, next, outcome)
+        except Ended as ended:
+            outcome.completed.update(ended.completed)
+            if not outcome.failed:
+                ended.completed = outcome.completed
+                raise
         if not outcome.failed:  # the batch as a whole was too much, none of its inputs alone
             return np.stack([outcome.completed[id_] for id_ in request.ids])
         raise outcome.error(request)
@@ -60,5 +67,9 @@ class Isolated:
             vectors = await next(request)
         except InvalidInputError as error:
             await self._isolate(request, error, next, outcome)
+        except EmbedError as error:
+            outcome.note(request, error)
+            if not request.keep_going:
+                raise Ended from error
         else:
             outcome.completed.update(zip(request.ids, vectors, strict=True))

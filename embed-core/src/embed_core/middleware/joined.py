@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embed_core._io import IO
+from embed_core._io import IO, Ended
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Next, Request, Vectors
@@ -129,7 +129,7 @@ class Joined:
                 await self._round(part, [keys[row] for row in missing], vectors, next, io)
         except InvalidInputError:  # sent again without its culprit, and the store has the rest
             raise
-        except EmbedError as error:
+        except (EmbedError, Ended) as error:
             _add_joined(error, dict(zip(request.ids, keys, strict=True)), vectors)
             raise
         return np.stack([vectors[key] for key in keys])
@@ -188,8 +188,9 @@ class Joined:
             return {}
 
 
-def _add_joined(error: EmbedError, position: Mapping[int, bytes], vectors: Mapping[bytes, Vectors]) -> None:
+def _add_joined(error: EmbedError | Ended, position: Mapping[int, bytes], vectors: Mapping[bytes, Vectors]) -> None:
     if vectors:
         done = {id_: vectors[key] for id_, key in position.items() if key in vectors}
-        error.failed = error.failed or {id_: error for id_ in position if id_ not in done}
+        if isinstance(error, EmbedError):
+            error.failed = error.failed or {id_: error for id_ in position if id_ not in done}
         error.completed = done | dict(error.completed)
