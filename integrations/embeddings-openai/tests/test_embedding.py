@@ -212,6 +212,36 @@ def test_close_reaches_the_clients_of_idle_running_and_closed_loops(
     gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of asyncio, for the connections of a loop that is only closed
+@pytest.mark.parametrize("end", ["shut down", "only closed"])
+def test_clients_of_closed_loops_are_let_go(
+    server: FakeEmbeddingServer, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    import openai
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(one) is openai.AsyncOpenAI for one in gc.get_objects())
+
+    async def count_in_another_loop() -> int:
+        await model.aget_text_embedding("b")
+        found = alive()
+        await asyncio.sleep(0)
+        return found
+
+    before = alive()
+    with OpenAIEmbedding(api_key=KEY, api_base=server.base_url) as model:
+        for _ in range(5):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(model.aget_text_embedding("a"))
+            if end == "shut down":
+                loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        assert alive() == before + 1
+        assert asyncio.run(count_in_another_loop()) == before + 1
+    assert caplog.records == []
+
+
 def test_a_model_and_its_clients_go_with_the_last_name_for_it(server: FakeEmbeddingServer) -> None:
     model = OpenAIEmbedding(api_key=KEY, api_base=server.base_url, max_cost=1)
     model.get_text_embedding("a")

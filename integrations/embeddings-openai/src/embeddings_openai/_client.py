@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,9 +31,7 @@ class Clients:
     aowned: bool = True
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sync: Any = None
-    _by_loop: weakref.WeakKeyDictionary[Any, tuple[Any, AsyncGenerator[None, None]]] = field(
-        default_factory=weakref.WeakKeyDictionary
-    )
+    _by_loop: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None, None]]] = field(default_factory=dict)
 
     def sync(self) -> Any:
         """Return the client that threads share."""
@@ -50,8 +48,11 @@ class Clients:
             client = self.amake()
             known = client, _closing(client if self.aowned else None)
             with self._lock:
+                over = [(one, self._by_loop.pop(one)[1]) for one in tuple(self._by_loop) if one.is_closed()]
                 self._by_loop[loop] = known
             await anext(known[1])
+            for one, closing in over:
+                _finish(one, closing)
         return known[0]
 
     def close(self) -> None:
@@ -84,7 +85,9 @@ async def _closing(client: Any) -> AsyncGenerator[None, None]:
 
 
 def _finish(loop: asyncio.AbstractEventLoop, closing: AsyncGenerator[None, None]) -> None:
-    if loop.is_closed():
+    if loop.is_closed():  # too late: sockets go with their memory; but an open client would then try in any other loop
+        with suppress(Exception):
+            _aclose(closing).send(None)
         return
     if loop.is_running():
         asyncio.run_coroutine_threadsafe(_aclose(closing), loop)
