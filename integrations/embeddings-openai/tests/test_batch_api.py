@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from embed_core import Vectors
+from embed_core import RateLimiter, Vectors
 from embed_core.errors import (
     ConfigurationError,
     EmbeddingIntegrityError,
@@ -297,6 +299,23 @@ def test_an_answer_that_does_not_fit_is_an_error(model: OpenAIEmbedding, server:
 # Money and progress
 
 
+def test_a_job_pays_no_limiter_of_online_requests(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    model.rate_limiter = RateLimiter(requests_per_minute=1, tokens_per_minute=4)
+    texts = [*TEXTS, "a text of more tokens than four"]
+    assert np.array_equal(embed(model, texts, poll_seconds=0), server.vectors(texts))
+    assert model.rate_limiter.reserve(4).seconds == 0
+
+
+def test_what_a_job_refused_pays_it_when_asked_for_online(cached: OpenAIEmbedding, embed: Embed) -> None:
+    cached.long_text, cached.rate_limiter = "error", RateLimiter(tokens_per_minute=100)
+    texts = [*TEXTS[:5], "x" * 8_200 * 5, *TEXTS[6:]]
+    with pytest.raises(ConfigurationError, match="exceeds the whole budget of 100 tokens") as caught:
+        embed(cached, texts, poll_seconds=0)
+    assert set(caught.value.completed) == set(range(10)) - {5}
+
+
 def test_usage_counts_half_the_price(model: OpenAIEmbedding) -> None:
     model.embed_batch_job(["four"] * 1 + ["eight888"], poll_seconds=0)
     assert model.usage.tokens == 3
@@ -310,6 +329,20 @@ def test_max_cost_sends_no_job_that_would_exceed_it(model: OpenAIEmbedding, serv
     assert server.batches.jobs == {}
     assert len(model.embed_batch_job(["x" * 60], poll_seconds=0)) == 1
     assert model._meter.reserved == 0
+
+
+def test_a_model_goes_with_its_last_name_after_a_job_too(server: FakeEmbeddingServer) -> None:
+    model = OpenAIEmbedding(api_key=KEY, api_base=server.base_url, max_cost=1, rate_limiter=RateLimiter())
+    model.embed_batch_job(TEXTS, poll_seconds=0)
+    alive = weakref.ref(model)
+    gc.collect()
+    gc.disable()
+    try:
+        model.embed_batch_job(TEXTS, poll_seconds=0)
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_bar_counts_every_input_once(

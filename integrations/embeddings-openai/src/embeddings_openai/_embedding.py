@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Vectors
 from embed_core.middleware.batched import Batched
+from embed_core.middleware.rate_limited import RateLimited
 from pydantic import Field, PrivateAttr
 
 from embeddings_openai import _models
@@ -97,12 +98,14 @@ class OpenAIEmbedding(OpenAILike):
         twin: OpenAIEmbedding = copy.copy(self)
         results = Results(self._meter)
         twin.embed_batch_size = _models.MAX_INPUTS
-        twin.middlewares = (*self.middlewares, Answered(results))
+        limited = [RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []
+        twin.middlewares = (*self.middlewares, Answered(results), *limited)  # what a job answered is not sent
+        twin.rate_limiter = None
         twin._meter, twin._clients = self._meter, self._connections()
         twin._offline = Offline(
             client=twin._clients.sync,
             where=self._endpoint(),
-            plan=partial(twin._plan, "text"),
+            plan=partial(twin._weakly(twin._plan), "text"),
             body=self._exchange().body,
             retry=self.retry,
             results=results,
