@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections.abc import Sequence
 
 import pytest
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
@@ -47,6 +50,21 @@ def test_an_estimate_sends_nothing_and_counts_the_cache(model: OpenAIEmbedding, 
 
 def test_an_estimate_of_a_text_that_will_be_cut_is_of_what_remains(model: OpenAIEmbedding) -> None:
     assert asyncio.run(model.aestimate(["x" * 1_000_000])).tokens == 8192
+
+
+def test_an_estimate_whose_cache_hangs_can_be_given_up(model: OpenAIEmbedding) -> None:
+    class Hanging(MemoryKVStore):
+        def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+            go_on.wait(10)
+            return {}
+
+    go_on = threading.Event()
+    model.embeddings_cache = Hanging()
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(model.aestimate(["a"]), 0.05))
+    assert time.monotonic() - started < 5
+    go_on.set()
 
 
 def test_an_estimate_of_a_bare_text_is_refused(model: OpenAIEmbedding) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, Kind, ProviderResponse, RetryPolicy
+from embed_core import OPERATIONAL, Kind, ProviderResponse, RetryPolicy, in_thread
 from embed_core.errors import ConfigurationError, InvalidInputError
 from pydantic import Field, PrivateAttr
 
@@ -83,7 +82,7 @@ class OpenAILike(Connected):
 
     async def aestimate(self, texts: Iterable[str]) -> Estimate:
         """Say what embedding these texts would take; see `estimate`."""
-        return await asyncio.to_thread(self.estimate, texts)
+        return await in_thread(lambda: self.estimate(texts))
 
     # Hooks
 
