@@ -26,6 +26,8 @@ PATHS = {
     "async array": lambda model: asyncio.run(model.aembed_texts(TEXTS)),
     "async lists": lambda model: np.array(asyncio.run(model.aget_text_embedding_batch(TEXTS))),
     "queries": lambda model: model.embed_queries(TEXTS),
+    "query lists": lambda model: np.array(model.get_query_embedding_batch(TEXTS)),
+    "async query lists": lambda model: np.array(asyncio.run(model.aget_query_embedding_batch(TEXTS))),
     "async queries": lambda model: asyncio.run(model.aembed_queries(TEXTS)),
 }
 

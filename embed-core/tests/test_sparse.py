@@ -93,6 +93,22 @@ def test_every_path_gives_the_same_vectors(cached, batch):
     assert model.dimension is None
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_queries_have_a_batch_of_their_own(cached):
+    class Asked(Words):
+        def _get_query_embeddings(self, queries):
+            return [{7: 2.0 * len(query) + 1} for query in queries]
+
+    model = Asked(embed_batch_size=2, embeddings_cache=MemoryKVStore() if cached else None)
+    expected = [model.get_query_embedding(text) for text in TEXTS]
+    assert expected[0] == {7: 15.0}
+    assert model.get_query_embedding_batch(iter(TEXTS)) == expected
+    assert asyncio.run(model.aget_query_embedding_batch(TEXTS)) == expected
+    assert model.get_query_embedding_batch([TEXTS[0], None], on_error="none") == [expected[0], None]
+    assert asyncio.run(model.aget_query_embedding_batch([None, TEXTS[0]], on_error="none")) == [None, expected[0]]
+    assert model.get_text_embedding_batch(TEXTS) == Words().get_text_embedding_batch(TEXTS)
+
+
 @pytest.mark.parametrize(
     ("lie", "message"),
     [

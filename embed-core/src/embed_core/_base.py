@@ -55,6 +55,21 @@ class BaseEmbedding(Engine):
 
     # Many inputs
 
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[Embedding]:
+        """Embed search queries; return one list of floats for each, in input order.
+
+        With `on_error="none"` everything that can be embedded is, and what cannot has `None` in its place.
+        """
+        return drive(self._lists(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
+
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[Embedding]:
+        """Embed search queries; see `get_query_embedding_batch`."""
+        return await self._lists(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
+
     def get_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from embed_core._engine import Engine
 from embed_core._io import IO, Asyncio, Blocking, drive
 from embed_core._rows import MisfitError, Rows
-from embed_core._types import OnError
+from embed_core._types import Kind, OnError
 from embed_core.errors import InvalidInputError
 
 _PAIR = 8  # bytes: an int32 and a float32
@@ -142,17 +142,29 @@ class BaseSparseEmbedding(Engine):
         """Embed a document or passage; see `get_text_embedding`."""
         return _only(await self._embed(Asyncio(), "text", [text]))
 
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[SparseVector]:
+        """Embed search queries, in input order; `on_error="none"` leaves None where one fails."""
+        return drive(self._vectors(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
+
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
+    ) -> list[SparseVector]:
+        """Embed search queries; see `get_query_embedding_batch`."""
+        return await self._vectors(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
+
     def get_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[SparseVector]:
         """Embed documents or passages, in input order; `on_error="none"` leaves None where one fails."""
-        return drive(self._vectors(self._io(), texts, show_progress=show_progress, on_error=on_error))
+        return drive(self._vectors(self._io(), "text", texts, show_progress=show_progress, on_error=on_error))
 
     async def aget_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[SparseVector]:
         """Embed documents or passages; see `get_text_embedding_batch`."""
-        return await self._vectors(Asyncio(), texts, show_progress=show_progress, on_error=on_error)
+        return await self._vectors(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
     @staticmethod
     def similarity(embedding1: SparseVector, embedding2: SparseVector) -> float:
@@ -160,9 +172,9 @@ class BaseSparseEmbedding(Engine):
         return SparseVector.of(embedding1).dot(SparseVector.of(embedding2))
 
     async def _vectors(
-        self, io: IO, texts: Iterable[str], *, show_progress: bool, on_error: OnError
+        self, io: IO, kind: Kind, inputs: Iterable[str], *, show_progress: bool, on_error: OnError
     ) -> list[SparseVector]:
-        rows: list[Any] = await self._lists(io, "text", texts, show_progress=show_progress, on_error=on_error)
+        rows: list[Any] = await self._lists(io, kind, inputs, show_progress=show_progress, on_error=on_error)
         return [row and row[0] for row in rows]
 
 

@@ -1,0 +1,69 @@
+"""The public methods: each kind has its single, its batch and its array, in both colours."""
+
+import asyncio
+import re
+
+import numpy as np
+import pytest
+from embed_core import MockEmbedding
+from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
+from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import ScriptedEmbedding
+
+QUERIES = [f"question {number}" for number in range(5)]
+
+
+def get_batch(model, queries, colour, **options):
+    if colour == "sync":
+        return model.get_query_embedding_batch(queries, **options)
+    return asyncio.run(model.aget_query_embedding_batch(queries, **options))
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+class TestQueryBatches:
+    def test_they_are_lists_in_input_order_by_the_query_hook(self, colour):
+        model = MockEmbedding(embed_batch_size=2)
+        found = get_batch(model, iter(QUERIES), colour)
+        assert found == [MockEmbedding().get_query_embedding(query) for query in QUERIES]
+        assert [call.kind for call in model.calls] == ["query"] * 3
+        assert get_batch(model, [], colour) == []
+
+    def test_they_share_the_cache_with_every_other_way_to_a_query_and_not_with_texts(self, colour):
+        model = MockEmbedding(embeddings_cache=MemoryKVStore())
+        model.embed_texts(QUERIES)
+        model.get_query_embedding(QUERIES[0])
+        model.reset()
+        found = get_batch(model, QUERIES, colour)
+        assert model.input_count == 4
+        assert np.array_equal(model.embed_queries(QUERIES), np.array(found, dtype=np.float32))
+        assert get_batch(model, QUERIES, colour) == found
+        assert model.input_count == 4
+
+    def test_a_query_that_fails_leaves_a_gap_where_the_caller_goes_on(self, colour):
+        def refuse(turn):
+            if QUERIES[3] in turn.inputs:
+                raise QuotaExceededError("no credit")
+            return turn.vectors
+
+        model = ScriptedEmbedding(script=refuse, embed_batch_size=1)
+        found = get_batch(model, [*QUERIES, None], colour, on_error="none")
+        assert [one is None for one in found] == [False, False, False, True, False, True]
+        with pytest.raises(QuotaExceededError):
+            get_batch(model, QUERIES, colour)
+        with pytest.raises(InvalidInputError, match="wrap it in a list or use `get_query_embedding`"):
+            get_batch(model, QUERIES[0], colour)
+
+    def test_a_bar_counts_them(self, colour, capsys):
+        get_batch(MockEmbedding(), QUERIES, colour, show_progress=True)
+        assert "5/5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["queries", "texts"])
+def test_an_array_has_no_gaps_and_names_the_method_that_has(kind):
+    model = MockEmbedding()
+    with pytest.raises(ConfigurationError, match="an array has no place for `None`") as caught:
+        getattr(model, f"embed_{kind}")(["a"], on_error="none")
+    with pytest.raises(ConfigurationError, match="an array has no place for `None`"):
+        asyncio.run(getattr(model, f"aembed_{kind}")(["a"], on_error="none"))
+    named = re.search("use `(.*)` for", str(caught.value))[1]
+    assert getattr(model, named)(["a", None], on_error="none")[1] is None
