@@ -37,7 +37,10 @@ class Hooks(Config, ABC):
     """Whether the provider embeds an empty or blank text."""
 
     normalizes: ClassVar[bool] = False
-    """Whether all vectors have unit length."""
+    """Whether every vector that the hooks return has unit length; a mean of windows is then given unit length too.
+
+    Where settings decide it, write `_normalizes`: that is what is asked, and this its default answer.
+    """
 
     embed_batch_size: PositiveInt
     max_input_tokens: PositiveInt | None

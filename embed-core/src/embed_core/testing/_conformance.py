@@ -69,6 +69,7 @@ class EmbeddingConformance(ABC):
         assert self.same(vectors, np.concatenate(list(model.stream_texts(iter(TEXTS)))))
         queries = model.embed_queries(TEXTS)
         assert self.same(queries, np.array([model.get_query_embedding(text) for text in TEXTS]))
+        assert self.same(queries, np.array(model.get_query_embedding_batch(TEXTS)))
 
     def test_async_gives_what_sync_gives_in_one_event_loop_after_the_other(self, model: BaseEmbedding) -> None:
         async def every_path() -> list[Vectors]:
@@ -76,12 +77,15 @@ class EmbeddingConformance(ABC):
             singles = [await model.aget_text_embedding(text) for text in TEXTS]
             batch = await model.aget_text_embedding_batch(TEXTS)
             array = await model.aembed_texts(TEXTS)
+            queries = await model.aget_query_embedding_batch(TEXTS)
             await model.aclose()
-            return [np.concatenate(blocks), np.array(singles), np.array(batch), array]
+            return [np.concatenate(blocks), np.array(singles), np.array(batch), array, np.array(queries)]
 
-        vectors = model.embed_texts(TEXTS)
+        vectors, queries = model.embed_texts(TEXTS), model.embed_queries(TEXTS)
         for _ in range(2):
-            assert all(self.same(vectors, found) for found in asyncio.run(every_path()))
+            *texts, asked = asyncio.run(every_path())
+            assert all(self.same(vectors, found) for found in texts)
+            assert self.same(queries, asked)
 
     def test_threads_may_share_a_model(self, model: BaseEmbedding) -> None:
         vectors = model.embed_texts(TEXTS)
@@ -109,7 +113,7 @@ class EmbeddingConformance(ABC):
 
     def test_no_input_gives_no_vectors(self, model: BaseEmbedding) -> None:
         assert len(model.embed_texts([])) == 0
-        assert model.get_text_embedding_batch(iter(())) == []
+        assert model.get_text_embedding_batch(iter(())) == model.get_query_embedding_batch(iter(())) == []
 
     @pytest.mark.parametrize("bad", [None, 7, b"bytes", "\ud800"])
     def test_what_is_no_text_is_refused_by_index(self, model: BaseEmbedding, bad: object) -> None:
@@ -137,7 +141,7 @@ class EmbeddingConformance(ABC):
         assert model.get_text_embedding("bread") == expected
 
     def test_unit_vectors_are_what_the_model_declares(self, model: BaseEmbedding) -> None:
-        if model.normalizes:
+        if model._normalizes():
             norms = np.linalg.norm(model.embed_texts(TEXTS).astype(np.float64), axis=1)
             assert np.allclose(norms, 1.0, atol=1e-5)
 
