@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -94,6 +95,19 @@ def test_the_first_failure_cancels_what_has_not_been_sent_and_keeps_the_batches_
     model.reset()
     embed(model, TEXTS, colour)
     assert model.input_count == 14
+
+
+def test_an_error_is_the_reason_of_its_own_inputs_wherever_it_is_sent():
+    def refuse(turn):
+        raise QuotaExceededError("no credit")
+
+    with pytest.raises(QuotaExceededError) as caught:
+        ScriptedEmbedding(script=refuse).embed_texts(["a", "b"])
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert error.failed == {0: error, 1: error}
+    assert repr(error.failed) == repr({0: error, 1: error})
+    assert error.failed.get(2) is None
+    assert error.indices == (0, 1)
 
 
 @both

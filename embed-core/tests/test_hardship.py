@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 from embed_core import MockEmbedding, RateLimiter, RetryPolicy, _threads
 from embed_core.errors import (
+    EmbedError,
+    InvalidInputError,
     ProviderUnavailableError,
     QuotaExceededError,
     RateLimitError,
@@ -1025,6 +1027,89 @@ def test_vectors_die_with_the_last_name_for_them(colour, workers, cached):
         while any(one() is not None for one in made) and time.monotonic() < deadline:
             time.sleep(0.001)  # worker threads let go a moment later
         assert [one() for one in made] == [None] * 7
+    finally:
+        gc.enable()
+
+
+class Watched(str):
+    """A text whose end can be seen: plain ones take no weak references."""
+
+    __slots__ = ("__weakref__",)
+
+
+def refuse(turn):
+    raise QuotaExceededError("no credit")
+
+
+def break_down(turn):
+    raise ZeroDivisionError("a bug in a hook")
+
+
+def be_down(turn):
+    raise ProviderUnavailableError("down")
+
+
+def be_down_once(turn):
+    if turn.number < 3:
+        raise ProviderUnavailableError("down")
+    return turn.vectors
+
+
+def refuse_some(turn):
+    if len(turn.inputs) > 1 or turn.inputs == ["text 3"]:
+        raise InvalidInputError("too much")
+    return turn.vectors
+
+
+def refuse_many(turn):
+    if len(turn.inputs) > 1:
+        raise InvalidInputError("too much at once")
+    return turn.vectors
+
+
+def fail_in_two_ways(turn):
+    if "text 0" in turn.inputs:
+        raise QuotaExceededError("no credit")
+    return turn.vectors[:-1]
+
+
+FAILURES = [refuse, break_down, be_down, be_down_once, refuse_some, refuse_many, fail_in_two_ways]
+
+
+@pytest.mark.parametrize(("workers", "cached"), [(1, False), (3, False), (3, True)])
+@pytest.mark.parametrize("on_error", ["raise", "none"])
+@pytest.mark.parametrize("failure", FAILURES)
+@both
+def test_inputs_and_vectors_die_with_the_last_name_for_an_error(colour, failure, on_error, workers, cached):
+    made = []
+
+    def track(turn):
+        vectors = failure(turn).copy()
+        made.append(weakref.ref(vectors))
+        return vectors
+
+    async def fail():
+        texts = [Watched(text) for text in TEXTS]
+        made.extend(map(weakref.ref, texts))
+        with contextlib.suppress(EmbedError):
+            if colour == "sync":
+                model.get_text_embedding_batch(texts, on_error=on_error)
+            else:
+                await model.aget_text_embedding_batch(texts, on_error=on_error)
+
+    model = OnlySync(script=track, embed_batch_size=2, num_workers=workers)
+    model.retry = RetryPolicy(max_retries=1, initial_seconds=0)
+    model.embeddings_cache = MemoryKVStore() if cached else None
+    asyncio.run(ScriptedEmbedding().aembed_texts(["warm"]))
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(fail())
+        model.reset()
+        deadline = time.monotonic() + 5
+        while any(one() is not None for one in made) and time.monotonic() < deadline:
+            time.sleep(0.001)  # worker threads let go a moment later
+        assert [one() for one in made] == [None] * len(made)
     finally:
         gc.enable()
 

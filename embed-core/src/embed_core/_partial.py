@@ -35,10 +35,12 @@ class Outcome:
         return summary(request, self.completed, self.failed)
 
 
-def summary(request: Request, completed: Mapping[int, Any], failed: Mapping[int, Exception]) -> EmbedError:
-    """Return what to raise when some inputs of a request failed, by id.
+def summary(request: Request, completed: Mapping[int, Any], failed: dict[int, Exception]) -> EmbedError:
+    """Return what to raise when some inputs of a request failed, by id; empty `failed`.
 
     One type of failure is raised as itself, so that `except RateLimitError` works however many batches there were.
+    An error in `failed` has the frame of whoever raises it in its traceback; if that held `failed` in turn, it would
+    keep inputs and vectors until the garbage collector comes by.
     """
     first = next(iter(failed.values()))
     if isinstance(first, EmbedError) and all(type(reason) is type(first) for reason in failed.values()):
@@ -51,7 +53,8 @@ def summary(request: Request, completed: Mapping[int, Any], failed: Mapping[int,
     error.indices = tuple(
         sorted({index for index, id_ in zip(request.indices, request.ids, strict=True) if id_ in failed})
     )
-    error.completed, error.failed = dict(completed), dict(failed)
+    error.completed, error.failed = dict(completed), failed
+    failed.clear()
     return error
 
 
@@ -59,6 +62,7 @@ async def raise_without(request: Request, rows: set[int], error: EmbedError, onw
     """Raise `error` about some rows; where the caller keeps going, embed the others first."""
     outcome = Outcome()
     outcome.failed = {request.ids[row]: error for row in sorted(rows)}
+    del error  # this frame will be in its traceback
     others = [row for row in range(len(request.inputs)) if row not in rows]
     if request.keep_going and others:
         await outcome.send(request.pick(others), onward)

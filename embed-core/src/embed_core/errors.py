@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -51,7 +51,6 @@ class EmbedError(Exception):
     Attributes:
         indices: positions that the error is about, in the caller's input; a hook gives them in its batch.
         completed: float32 vector of shape (dimension,) by input position, for what was finished before the error.
-        failed: the reason by input position, for what was tried and failed. What is in neither was never sent.
     """
 
     retryable: ClassVar[bool] = False
@@ -60,7 +59,39 @@ class EmbedError(Exception):
         super().__init__(message)
         self.indices = tuple(indices)
         self.completed: Mapping[int, Any] = {}
-        self.failed: Mapping[int, Exception] = {}
+        self._reasons: Mapping[int, Exception | None] = {}
+
+    @property
+    def failed(self) -> Mapping[int, Exception]:
+        """The reason of each input that failed, by position. What is neither here nor `completed` was never sent."""
+        return _Reasons(self, self._reasons)
+
+    @failed.setter
+    def failed(self, reasons: Mapping[int, Exception]) -> None:
+        self._reasons = {index: None if reason is self else reason for index, reason in reasons.items()}
+
+
+class _Reasons(Mapping[int, Exception]):
+    """Why inputs failed, where None stands for the error that is asked.
+
+    An error that held itself would, with the inputs and vectors in its traceback, wait for the garbage collector.
+    """
+
+    def __init__(self, error: EmbedError, reasons: Mapping[int, Exception | None]) -> None:
+        self._error, self._reasons = error, reasons
+
+    def __getitem__(self, index: int) -> Exception:
+        reason = self._reasons[index]
+        return self._error if reason is None else reason
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._reasons)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class InvalidInputError(EmbedError, ValueError):

@@ -30,10 +30,10 @@ class Isolated:
         except InvalidInputError as error:
             if len(request.inputs) == 1:
                 raise
-            refused = error
+            refused = [error]
         outcome = Outcome()
         try:
-            await self._isolate(request, refused, next, outcome)
+            await self._isolate(request, refused.pop(), next, outcome)  # else this frame and the error hold each other
         except Ended as ended:
             outcome.completed.update(ended.completed)
             if not outcome.failed:

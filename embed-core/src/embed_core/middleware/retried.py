@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
@@ -37,6 +37,10 @@ class RetryPolicy(BaseModel):
     total_seconds: NonNegativeFloat = 300.0
 
 
+Result: TypeAlias = Vectors | BaseException
+"""What an attempt gave. An error raised through tenacity would wait, with its inputs, for the garbage collector."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retried:
     """Tries a provider call again after an error that says it can succeed later."""
@@ -44,41 +48,54 @@ class Retried:
     policy: RetryPolicy
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
-        async def attempt() -> Vectors:
+        async def attempt() -> Result:
             request.report.attempts += 1
-            return await next(request)
+            try:
+                return await next(request)
+            except BaseException as error:  # raised below
+                return error
 
-        try:
-            return await attempt()
-        except EmbedError as error:
-            if not error.retryable or not self.policy.max_retries:
-                raise
-            first = error
-        return await self._again(attempt, first, io)
+        result = await attempt()
+        if self.policy.max_retries and _can_succeed_later(result):
+            result = await self._again(attempt, result, io)
+        if isinstance(result, BaseException):
+            try:
+                raise result
+            finally:
+                del result  # else this frame and the error hold each other, and the inputs
+        return result
 
-    async def _again(self, attempt: Callable[[], Awaitable[Vectors]], first: EmbedError, io: IO) -> Vectors:
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_before_delay
+    async def _again(self, attempt: Callable[[], Awaitable[Result]], first: Result, io: IO) -> Result:
+        from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, stop_before_delay
 
-        failed = [first]
+        known = [first]
 
-        async def resume() -> Vectors:
-            if failed:
-                raise failed.pop()
-            return await attempt()
+        async def resume() -> Result:
+            return known.pop() if known else await attempt()
 
-        return await AsyncRetrying(
+        result: Result = await AsyncRetrying(
             sleep=io.sleep,
-            retry=retry_if_exception(lambda error: isinstance(error, EmbedError) and error.retryable),
+            retry=retry_if_result(_can_succeed_later),
             wait=self._wait,
             stop=stop_after_attempt(self.policy.max_retries + 1) | stop_before_delay(self.policy.total_seconds),
-            reraise=True,
+            retry_error_callback=_result,
         )(resume)
+        return result
 
     def _wait(self, state: RetryCallState) -> float:
         from tenacity import wait_random_exponential
 
-        error = state.outcome and state.outcome.exception()
-        asked: float | None = getattr(error, "retry_after", None)
+        asked: float | None = getattr(_result(state), "retry_after", None)
         if asked is not None:
             return max(asked, 0.0)
         return wait_random_exponential(self.policy.initial_seconds, self.policy.max_seconds)(state)
+
+
+def _can_succeed_later(result: Result) -> bool:
+    return isinstance(result, EmbedError) and result.retryable
+
+
+def _result(state: RetryCallState) -> Result:
+    done: Any = state.outcome
+    result: Result = done.result()
+    return result
