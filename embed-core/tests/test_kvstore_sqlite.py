@@ -162,6 +162,82 @@ def test_a_process_may_fork_while_its_threads_write(path):
     store.close()
 
 
+# A thread is in the midst of writing, for longer than the process that forks is patient.
+FORKING = """
+import faulthandler, os, signal, sys, threading
+from embed_core.errors import StoreError
+from embed_core.kvstore import SQLiteKVStore
+
+faulthandler.dump_traceback_later(20, exit=True)  # where something hangs
+patience, forkers = float(sys.argv[2]), int(sys.argv[3])
+interrupted = patience > 5
+writing, go_on = threading.Event(), threading.Event()
+busy, idle = SQLiteKVStore(sys.argv[1] + "/busy.db", timeout=patience), SQLiteKVStore(sys.argv[1] + "/idle.db")
+
+class Slow(dict):
+    def items(self):
+        writing.set()
+        go_on.wait()
+        yield b"slow", b"1"
+
+def use(*stores):
+    for number, store in enumerate((*stores, SQLiteKVStore(f"{sys.argv[1]}/{os.getpid()}.db"))):
+        store.put_many({b"%d" % number: b"2"})
+        store.close()
+
+def fork():
+    child = os.fork()
+    if child:
+        return child
+    if not interrupted:
+        try:
+            busy.put_many({b"child": b"1"})
+        except StoreError:  # the thread has not ended its transaction
+            pass
+    use(idle)
+    os._exit(0)
+
+def fork_and_wait():
+    assert os.waitpid(fork(), 0)[1] == 0
+
+idle.put_many({b"before": b"1"})
+writer = threading.Thread(target=busy.put_many, args=(Slow(),))
+writer.start()
+writing.wait()
+others = [threading.Thread(target=fork_and_wait) for _ in range(forkers - 1)]
+for other in others:
+    other.start()
+if interrupted:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+child = fork()
+go_on.set()
+for thread in (writer, *others):
+    thread.join()
+assert os.waitpid(child, 0)[1] == 0
+use(busy, idle)
+fork_and_wait()
+print("nothing hangs", len(busy.get_many([b"slow"])))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize(
+    ("patience", "forkers"),
+    [
+        pytest.param(0.2, 1, id="the patience runs out"),
+        pytest.param(0.2, 2, id="it runs out for two threads that fork"),
+        pytest.param(30, 1, id="Ctrl-C ends the waiting"),
+        pytest.param(30, 2, id="Ctrl-C ends the waiting for another thread that forks"),
+    ],
+)
+def test_a_fork_in_the_midst_of_a_long_transaction_wedges_nobody(tmp_path, patience, forkers):
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), str(patience), str(forkers)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "nothing hangs 1\n"), done.stderr
+    assert ("KeyboardInterrupt" in done.stderr) == (patience > 5)  # Python shows what a hook raises, and goes on
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
 def test_threads_that_end_and_stores_that_go_leave_no_file_open(path):
     def opened():

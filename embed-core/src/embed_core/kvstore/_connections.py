@@ -23,9 +23,7 @@ class Connections:
         self._open = open_
         self._patience = patience
         self._idle: list[Connection] = []
-        self._lent = 0
-        self._pauses = 0
-        self._turn = threading.Condition(threading.Lock())
+        self.reset()
         weakref.finalize(self, _close_all, self._idle)
         with _forking:
             _every.add(self)
@@ -55,19 +53,19 @@ class Connections:
 
     def close(self) -> None:
         """Close every connection; the next user opens new ones."""
-        self.pause()
-        self.resume()
+        try:
+            self.pause()
+        finally:
+            self.resume()
 
     def pause(self) -> None:
-        """Close every connection, and lend none until `resume`."""
+        """Close every connection, and lend none until `resume`; where Ctrl-C ends the waiting, too."""
         self._turn.acquire()
         self._pauses += 1
         try:
             self._turn.wait_for(lambda: not self._lent, self._patience)
+        finally:
             _close_all(self._idle)
-        except BaseException:  # Ctrl-C
-            self.resume()
-            raise
 
     def resume(self) -> None:
         """Lend again."""
@@ -75,10 +73,17 @@ class Connections:
         self._turn.notify_all()
         self._turn.release()
 
+    def reset(self) -> None:
+        """Forget who has borrowed and who waits: in a forked child none of them is there."""
+        self._turn = threading.Condition(threading.Lock())
+        self._lent = self._pauses = 0
+        _close_all(self._idle)
+
 
 _every: weakref.WeakSet[Connections] = weakref.WeakSet()
 _forking = threading.Lock()
-_paused: list[Connections] = []
+_paused: dict[int, list[Connections]] = {}
+"""What a thread that is forking has paused, by the thread's identifier."""
 
 
 def _close_all(connections: list[Connection]) -> None:
@@ -88,16 +93,34 @@ def _close_all(connections: list[Connection]) -> None:
 
 def _before_fork() -> None:
     _forking.acquire()
-    _paused.extend(_every)
-    for connections in _paused:
-        connections.pause()
+    paused = _paused[threading.get_ident()] = []
+    interrupt: BaseException | None = None
+    for connections in list(_every):
+        try:
+            connections.pause()
+        except BaseException as error:  # Ctrl-C: Python prints what a hook raises, and forks all the same
+            interrupt = error
+        paused.append(connections)
+    if interrupt is not None:
+        raise interrupt
 
 
 def _after_fork() -> None:
-    while _paused:
-        _paused.pop().resume()
+    paused = _paused.pop(threading.get_ident(), None)
+    if paused is None:  # Ctrl-C, while it waited for another thread that was forking
+        return
+    for connections in paused:
+        connections.resume()
     _forking.release()
 
 
+def _in_child() -> None:
+    _paused.clear()
+    for connections in _every:
+        connections.reset()
+    if _forking.locked():
+        _forking.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

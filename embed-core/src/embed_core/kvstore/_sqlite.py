@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from embed_core.errors import ConfigurationError, StoreError
+from embed_core.forks import Lock
 from embed_core.kvstore._connections import Connections
 from embed_core.kvstore._interface import KVStore
 
@@ -55,7 +55,7 @@ class SQLiteKVStore(KVStore):
         self.max_bytes = max_bytes
         self.timeout = timeout
         self._connections = Connections(partial(_connect, self.path, timeout), patience=timeout)
-        self._writing = threading.Lock()  # fairer and faster than SQLite's own waiting, within the process
+        self._writing = Lock()  # fairer and faster than SQLite's own waiting, within the process
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
