@@ -1,6 +1,8 @@
 """Configuration: checked, copied, pickled, saved."""
 
 import copy
+import json
+import operator
 import pickle
 from typing import Annotated, Any
 
@@ -10,6 +12,26 @@ from embed_core.errors import ConfigurationError
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
 from pydantic import Field, SecretStr, ValidationError
+
+
+class Nested(BaseEmbedding):
+    """Sends further parameters with its texts, as many providers take them."""
+
+    provider = "nested"
+
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    layers: list[list[int]] = Field(default_factory=list)
+    tags: set[str] = Field(default_factory=set)
+    stages: tuple[dict[str, Any], ...] = ()
+    anything: Any = None
+    headers: Annotated[dict[str, SecretStr] | None, OPERATIONAL] = None
+    tool: Any = Field(default=None, exclude=True)
+
+    def _get_query_embedding(self, query):
+        return self._get_text_embedding(query)
+
+    def _get_text_embedding(self, text):
+        return [float(len(text)), float(len(str(self.parameters)))]
 
 
 class Keyed(BaseEmbedding):
@@ -121,3 +143,108 @@ def test_the_chain_that_a_copy_builds_is_its_own():
     twin = copy.deepcopy(model)
     twin.embed_texts(["b"])
     assert model.call_count == twin.call_count == 1
+
+
+CHANGES = {
+    "an item": lambda model: model.parameters.__setitem__("input_type", "query"),
+    "no item": lambda model: model.parameters.__delitem__("input_type"),
+    "update": lambda model: model.parameters.update(input_type="query"),
+    "the operator": lambda model: operator.ior(model.parameters, {"input_type": "query"}),
+    "setdefault": lambda model: model.parameters.setdefault("input_type", "query"),
+    "pop": lambda model: model.parameters.pop("input_type", None),
+    "clear": lambda model: model.parameters.clear(),
+    "a nested dict": lambda model: model.parameters["deep"]["er"].update(x=1),
+    "a nested list": lambda model: model.parameters["list"][1].append(4),
+    "a list": lambda model: model.layers.append([1]),
+    "a list in a list": lambda model: model.layers[0].sort(),
+    "a set": lambda model: model.tags.add("b"),
+    "a dict in a tuple": lambda model: model.stages[0].popitem(),
+    "where anything goes": lambda model: model.anything[0].update(a=1),
+}
+
+
+def nested(**settings):
+    parameters = {"deep": {"er": {"a": 1}}, "list": [1, [2, 3]]}
+    return Nested(parameters=parameters, layers=[[1, 2]], tags={"a"}, stages=({"a": 1},), anything=[{}], **settings)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_collection_in_a_field_is_changed_by_assignment_only(change):
+    made = nested()
+    assigned = Nested(parameters={"a": 1})
+    for name in type(made).model_fields:
+        setattr(assigned, name, getattr(made, name))
+    for model in (made, assigned, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        with pytest.raises(TypeError, match=r"read-only.*assign a new one to the field"):
+            CHANGES[change](model)
+        assert model.to_dict() == nested().to_dict()
+
+
+def test_defaults_are_not_changed_in_place_either():
+    for change in ("an item", "a list", "a set"):
+        with pytest.raises(TypeError, match="read-only"):
+            CHANGES[change](Nested())
+
+
+def test_no_vector_is_found_under_parameters_it_was_not_made_with():
+    store = MemoryKVStore()
+    theirs = {"deep": {"a": 1}}
+    model = Nested(embeddings_cache=store, parameters=theirs)
+    plain = model.get_text_embedding("a")
+    theirs["deep"]["a"] = 200
+    with pytest.raises(TypeError):
+        model.parameters["deep"]["a"] = 200
+    assert model.get_text_embedding("b") == plain
+    before = model.fingerprint
+    model.parameters = {"deep": {"a": 200}}
+    assert model.fingerprint != before
+    changed = model.get_text_embedding("b")
+    assert changed != plain
+    assert Nested(embeddings_cache=store, parameters={"deep": {"a": 1}}).get_text_embedding("b") == plain
+    assert Nested(embeddings_cache=store, parameters={"deep": {"a": 200}}).get_text_embedding("b") == changed
+
+
+def test_what_is_read_only_is_otherwise_as_it_was_given():
+    model = nested()
+    given = {"deep": {"er": {"a": 1}}, "list": [1, [2, 3]]}
+    assert model.parameters == given
+    assert json.dumps(model.parameters) == json.dumps(dict(**model.parameters)) == json.dumps(given)
+    assert repr(model.parameters) == repr(given)
+    assert isinstance(model.parameters["list"], list)
+    assert model.tags == {"a"}
+    assert model.model_dump() == nested().model_dump()
+    assert Nested.from_dict(json.loads(json.dumps(model.to_dict()))).fingerprint == model.fingerprint
+    for twin in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert twin.model_dump() == model.model_dump()
+        assert twin.fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value)), lambda value: json.loads(json.dumps(value))],
+)
+def test_a_copy_of_what_is_read_only_is_plain_and_may_be_changed_and_assigned(copied):
+    model = nested()
+    parameters = copied(model.parameters)
+    parameters["deep"]["er"]["a"] = 2
+    parameters["list"][1].append(4)
+    model.parameters = parameters
+    assert model.parameters == {"deep": {"er": {"a": 2}}, "list": [1, [2, 3, 4]]}
+    model.parameters = model.parameters | {"deep": None}
+    assert model.parameters["deep"] is None
+    assert copy.deepcopy(model.tags) | {"b"} == {"a", "b"}
+
+
+def test_what_changes_no_vector_is_changed_by_assignment_too_because_clients_are_made_of_it():
+    model = nested(headers={"x": "y"})
+    with pytest.raises(TypeError, match="read-only"):
+        model.headers["x"] = SecretStr("z")
+    model.headers = {"x": "z"}
+    assert model.headers["x"].get_secret_value() == "z"
+
+
+def test_a_collaborator_stays_what_it_is():
+    tool = {"mine": [1]}
+    model = nested(tool=tool)
+    model.tool["mine"].append(2)
+    assert model.tool is tool

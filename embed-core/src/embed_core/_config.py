@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, NoReturn, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, model_validator
 
@@ -12,10 +12,47 @@ from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
 
+def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
+    kind = type(self).mro()[1].__name__
+    what = f"a `{kind}` in a field of a model is read-only, since vectors are cached under its value"
+    raise TypeError(f"{what}; assign a new one to the field; `copy.deepcopy` gives a plain one to start from")
+
+
+def _read_only(kind: Any, writes: str) -> Any:
+    """Return a class of collections that refuse to be changed; their copies and pickles are plain ones."""
+    methods = dict.fromkeys(writes.split(), _refuse)
+    own = {"__slots__": (), "__reduce__": lambda self: (kind, (kind(self),))}
+    return type(f"ReadOnly{kind.__name__.title()}", (kind,), methods | own)
+
+
+_READ_ONLY: dict[Any, Any] = {
+    dict: _read_only(dict, "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"),
+    list: _read_only(
+        list, "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove reverse sort"
+    ),
+    set: _read_only(
+        set,
+        "__iand__ __ior__ __isub__ __ixor__ add clear difference_update discard intersection_update pop remove "
+        "symmetric_difference_update update",
+    ),
+}
+
+
+def _frozen(value: Any) -> Any:
+    """Return a value with its plain dicts, lists and sets made read-only, however deep they lie."""
+    kind = type(value)
+    if kind is dict:
+        return _READ_ONLY[dict]({name: _frozen(one) for name, one in value.items()})
+    if kind is tuple or kind in _READ_ONLY:
+        return _READ_ONLY.get(kind, tuple)(map(_frozen, value))
+    return value
+
+
 class Config(BaseModel):
     """A pydantic model whose copies, pickles and saved forms are made again by its constructor.
 
-    So clients, locks and weights, which live in private attributes, are never copied and never in a pickle.
+    So clients, locks and weights, which live in private attributes, are never copied and never in a pickle. What is in
+    a field changes by assignment only, which is seen; a dict changed in place would not be, so that is refused.
     """
 
     model_config = ConfigDict(
@@ -42,6 +79,12 @@ class Config(BaseModel):
                 msg = f"`{cls.__name__}` has no argument `{name}`; {hint}"
                 raise ValueError(msg)
         return values
+
+    @model_validator(mode="after")
+    def _freeze(self) -> Self:
+        for name in type(self).model_fields.keys() - self._collaborators():
+            self.__dict__[name] = _frozen(self.__dict__[name])
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON types, with the provider's name and without secrets or collaborators."""
@@ -134,7 +177,7 @@ class Config(BaseModel):
         return type(self)(**self._values())
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return an equal model that shares the collaborators (cache, limiter, handlers) and nothing else."""
+        """Return an equal model; of what can change, they share the collaborators only (cache, limiter, handlers)."""
         return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
