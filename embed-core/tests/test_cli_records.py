@@ -148,6 +148,13 @@ class TestSearch:
         assert hit["id"] == "1"
         assert hit["metadata"] == {"author": "Ann", "year": "1999"}
 
+    def test_lists_and_objects_in_metadata_are_shown(self):
+        row = {"id": "a", "text": "words", "tags": ["old", "rare"], "seen": {"in": 1999}, "no": None, "blank": ""}
+        Path("rows.json").write_text(json.dumps([row]))
+        run("index", "rows.json", "--from", "json", "--into", "lists", "--text", "text", *MODEL)
+        shown = run("search", "lists", "words").stdout.splitlines()
+        assert shown[-1] == "   tags: ['old', 'rare']; seen: {'in': 1999}"
+
     def test_long_metadata_and_control_characters_stay_in_their_line(self):
         Path("odd.jsonl").write_text(json.dumps({"id": "a\x1b\n", "text": "odd", "note": "\x1b[2J" + "word " * 50}))
         run("index", "odd.jsonl", "--from", "jsonl", "--into", "idx")

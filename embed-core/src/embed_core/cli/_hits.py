@@ -43,7 +43,7 @@ def _name(hit: Hit) -> str:
 def _metadata(hit: Hit, columns: int) -> list[str]:
     if not hit.metadata:
         return []
-    told = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value not in {None, ""})
+    told = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value is not None and value != "")
     return [textwrap.shorten(printable(told), columns - len(_INDENT), placeholder=_MORE)]
 
 
