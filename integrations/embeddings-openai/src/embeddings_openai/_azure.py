@@ -11,14 +11,11 @@ from embed_core import OPERATIONAL
 from embed_core.errors import ConfigurationError
 from pydantic import Field, SecretStr
 
-from embeddings_openai import _models
-from embeddings_openai._capabilities import Capabilities
 from embeddings_openai._connected import Address, address, sendable, sends_key
-from embeddings_openai._embedding import openai_capabilities
-from embeddings_openai._openai_like import OpenAILike
+from embeddings_openai._openai_model import OpenAIModel
 
 
-class AzureOpenAIEmbedding(OpenAILike):
+class AzureOpenAIEmbedding(OpenAIModel):
     """A deployment of an OpenAI model in Azure.
 
     Attributes:
@@ -32,12 +29,8 @@ class AzureOpenAIEmbedding(OpenAILike):
     """
 
     provider: ClassVar[str | None] = "azure"
-    accepts_blank: ClassVar[bool] = False
-    normalizes: ClassVar[bool] = True
     key_variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
 
-    model_name: str = _models.DEFAULT
-    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
     azure_deployment: str | None = None
     azure_endpoint: Address = None
     api_version: Annotated[str | None, OPERATIONAL] = None
@@ -45,10 +38,6 @@ class AzureOpenAIEmbedding(OpenAILike):
     azure_ad_token_provider: Annotated[Callable[[], str] | None, OPERATIONAL] = Field(
         default=None, exclude=True, repr=False
     )
-
-    def _declared_dimension(self) -> int | None:
-        known = _models.KNOWN.get(self.model_name)
-        return self.dimensions or (known.dimension if known is not None else None)
 
     def _origin(self) -> Any:
         return replace(super()._origin(), provider="azure.ai.openai")
@@ -69,9 +58,6 @@ class AzureOpenAIEmbedding(OpenAILike):
             )
             raise ConfigurationError(msg)
         return address(given)
-
-    def _capabilities(self) -> Capabilities:
-        return openai_capabilities(self._base_url())
 
     def _key(self) -> str:
         if self.azure_ad_token_provider is not None:

@@ -79,8 +79,3 @@ class OpenAICompatibleEmbedding(OpenAILike):
             "base_url": self._base_url(),
             **self._shared_settings(),
         }
-
-    def _client_classes(self) -> tuple[Any, Any]:
-        import openai
-
-        return openai.OpenAI, openai.AsyncOpenAI

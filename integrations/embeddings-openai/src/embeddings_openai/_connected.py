@@ -86,9 +86,11 @@ class Connected(BaseEmbedding):
     def _client_settings(self) -> dict[str, Any]:
         """Return what the SDK's client is made with."""
 
-    @abstractmethod
     def _client_classes(self) -> tuple[Any, Any]:
         """Return the SDK's sync and async client."""
+        import openai
+
+        return openai.OpenAI, openai.AsyncOpenAI
 
     def _origin(self) -> Any:
         origin = super()._origin()

@@ -11,18 +11,17 @@ from typing import Annotated, Any, ClassVar
 from embed_core import OPERATIONAL, Vectors
 from embed_core.middleware.batched import Batched
 from embed_core.middleware.rate_limited import RateLimited
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from embeddings_openai import _models
 from embeddings_openai._batch_api import Answered, Offline, Results
-from embeddings_openai._capabilities import Capabilities, capabilities
 from embeddings_openai._connected import Address, address, sends_key
-from embeddings_openai._openai_like import OpenAILike
+from embeddings_openai._openai_model import OpenAIModel
 
 _ADDRESS = "https://api.openai.com/v1"
 
 
-class OpenAIEmbedding(OpenAILike):
+class OpenAIEmbedding(OpenAIModel):
     """A model of OpenAI's embeddings API.
 
     Vectors have unit length. The service is not bit-deterministic: two calls may differ by some 1e-4 in a number.
@@ -37,8 +36,6 @@ class OpenAIEmbedding(OpenAILike):
     """
 
     provider: ClassVar[str | None] = "openai"
-    accepts_blank: ClassVar[bool] = False
-    normalizes: ClassVar[bool] = True
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     inputs_per_job: ClassVar[int] = 50_000
     bytes_per_job: ClassVar[int] = 190_000_000
@@ -46,8 +43,6 @@ class OpenAIEmbedding(OpenAILike):
     batch_discount: ClassVar[float] = _models.BATCH_DISCOUNT
     """The share of the price that a job costs."""
 
-    model_name: str = _models.DEFAULT
-    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=_models.MAX_INPUTS)
     api_base: Address = None
     organization: Annotated[str | None, OPERATIONAL] = None
     project: Annotated[str | None, OPERATIONAL] = None
@@ -131,10 +126,6 @@ class OpenAIEmbedding(OpenAILike):
             chain.insert([isinstance(one, Batched) for one in chain].index(True), self._offline)
         return chain
 
-    def _declared_dimension(self) -> int | None:
-        known = _models.KNOWN.get(self.model_name)
-        return self.dimensions or (known.dimension if known is not None else None)
-
     @classmethod
     def known_models(cls) -> Sequence[str]:
         """Return OpenAI's models, the default first."""
@@ -151,9 +142,6 @@ class OpenAIEmbedding(OpenAILike):
         given = self.api_base or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
         return address(given or _ADDRESS)
 
-    def _capabilities(self) -> Capabilities:
-        return openai_capabilities(self._base_url())
-
     def _client_settings(self) -> dict[str, Any]:
         return {
             "api_key": self._key(),
@@ -162,16 +150,3 @@ class OpenAIEmbedding(OpenAILike):
             "project": self.project,
             **self._shared_settings(),
         }
-
-    def _client_classes(self) -> tuple[Any, Any]:
-        import openai
-
-        return openai.OpenAI, openai.AsyncOpenAI
-
-
-def openai_capabilities(base_url: str) -> Capabilities:
-    """Return what is known of a server that runs OpenAI's own models, which have a known limit."""
-    known = capabilities(base_url)
-    if known.max_tokens is None:
-        known.max_tokens = _models.MAX_REQUEST_TOKENS
-    return known
