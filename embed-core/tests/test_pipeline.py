@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from io import BytesIO
+from typing import ClassVar
 
 import pytest
 from embed_core import (
@@ -19,7 +21,7 @@ from embed_core import (
     TextNode,
     TextSplitter,
 )
-from embed_core.errors import AuthenticationError, InvalidInputError
+from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
@@ -314,6 +316,14 @@ class TestChanges:
         assert (result, result.removed, result.stale) == ([], ["a"], ["a"])
         assert told(run(pipeline, [], delete_missing=True)) == ([], [], [], [])
 
+    def test_ten_thousand_documents_are_gone_in_no_time(self, run):
+        pipeline = IngestionPipeline([])
+        texts = documents(**{str(number): "x" for number in range(20_000)})
+        run(pipeline, texts)
+        began = time.perf_counter()
+        assert len(run(pipeline, texts[:10_000], delete_missing=True).removed) == 10_000
+        assert time.perf_counter() - began < 2  # takes 0.4 s
+
     def test_a_chunk_that_only_moved_is_fresh_but_not_embedded_again(self, run, store):
         model = MockEmbedding()
         pipeline = IngestionPipeline([TextSplitter(20), model], cache=store)
@@ -410,6 +420,24 @@ class TestFailures:
         nodes = run(pipeline, documents(**texts))
         assert sent(model) == [f"text {number}" for number in range(4, 8)]
         assert nodes.added == list(texts)
+
+    @pytest.mark.parametrize("own_cache", [False, True])
+    def test_a_failure_names_inputs_by_their_position_among_all_nodes(self, run, own_cache):
+        class Strict(MockEmbedding):
+            accepts_blank: ClassVar[bool] = False
+
+        model = Strict(embeddings_cache=MemoryKVStore() if own_cache else None)
+        nodes = [TextNode(id_=f"id{number}", text="same" if number % 2 else f"text {number}") for number in range(300)]
+        nodes[200].text = " "
+        with pytest.raises(InvalidInputError, match="input 200 is") as caught:
+            run(IngestionPipeline([model]), nodes=nodes)
+        assert caught.value.indices == (200,)
+        assert caught.value.__notes__ == ["input 200 is the node `id200`"]
+
+    @pytest.mark.parametrize("workers", [0, -1])
+    def test_no_workers_are_refused_when_it_is_made(self, workers):
+        with pytest.raises(ConfigurationError, match=f"`num_workers` is {workers}; it must be at least 1"):
+            IngestionPipeline([MockEmbedding()], num_workers=workers)
 
     def test_a_cache_that_fails_is_reported_and_bypassed(self, run, caplog):
         class BrokenStore(KVStore):

@@ -6,11 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import chain
+from typing import Any, Final, TypeAlias
 
 from embed_core import _space
 from embed_core._base import BaseEmbedding
@@ -18,12 +15,15 @@ from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._ledger import Ledger, freeze, image_digest, key, state, thaw
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._progress import progress
-from embed_core.errors import EmbedError, InvalidInputError
+from embed_core._types import Kind, Vectors
+from embed_core.errors import ConfigurationError, EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, visit
 from embed_core.schema import MetadataMode, image_of
 
 Transformation: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
 """Makes nodes from nodes; one with an `acall` is awaited by `arun`."""
+
+_KINDS: Final[Sequence[Kind]] = ("image", "text")
 
 
 class IngestionResult(list[Any]):
@@ -82,6 +82,16 @@ class IngestionPipeline:
     cache: KVStore = field(default_factory=MemoryKVStore)
     name: str = "default"
     num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what would leave documents as they are.
+
+        Raises:
+            ConfigurationError: `num_workers` is below 1.
+        """
+        if self.num_workers < 1:
+            msg = f"`num_workers` is {self.num_workers}; it must be at least 1"
+            raise ConfigurationError(msg)
 
     def run(
         self,
@@ -154,7 +164,8 @@ class IngestionPipeline:
         ledger, result = Ledger(self.cache), IngestionResult(chain.from_iterable(outputs.values()))
         everything = key("documents", self.name)
         known: list[str] = ledger.notes([everything]).get(everything, [])
-        result.removed = [id_ for id_ in known if id_ not in outputs] if delete_missing else []
+        gone = dict.fromkeys(id_ for id_ in known if id_ not in outputs) if delete_missing else {}
+        result.removed = list(gone)
         names = {id_: key("document", self.name, id_) for id_ in [*outputs, *result.removed]}
         notes = ledger.notes(names.values())
         before: dict[str, dict[str, str]] = {id_: notes[name] for id_, name in names.items() if name in notes}
@@ -165,7 +176,7 @@ class IngestionPipeline:
             result.fresh += [node for node in nodes if (old or {}).get(node.id_) != now[id_][node.id_]]
         there = {node.id_ for node in result}
         result.stale = [id_ for old in before.values() for id_ in old if id_ not in there]
-        kept = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in set(result.removed)]
+        kept = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in gone]
         ledger.keep_notes({names[id_]: now[id_] for id_ in outputs} | {everything: kept})
         ledger.forget(names[id_] for id_ in result.removed)
         return result
@@ -179,6 +190,15 @@ class _Embedding:
     ledger: Ledger
 
     async def run(self, io: IO, nodes: Sequence[Any], show_progress: bool) -> None:
+        """Give every node its vector; a failure names nodes by their position among all of them."""
+        try:
+            await self._run(io, nodes, show_progress)
+        except EmbedError as error:
+            for index in error.indices[:3]:
+                error.add_note(f"input {index} is the node `{nodes[index].id_}`")
+            raise
+
+    async def _run(self, io: IO, nodes: Sequence[Any], show_progress: bool) -> None:
         model = self.model
         if model.embeddings_cache is not None or not nodes:
             await io.call(
@@ -188,12 +208,14 @@ class _Embedding:
             return
         names = await io.call(lambda: self._names(nodes))
         known = await io.call(lambda: self.ledger.vectors(names, model.dimension))
-        counts = Counter(names)
+        counts, size = Counter(names), model._window_size()
+        first = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
         with progress("text", len(nodes), show=show_progress) as bar:
             bar.advance(sum(counts[name] for name in known))
-            while missing := _missing(names, nodes, known):
-                for window in _windows(missing, model._window_size()):
-                    known |= (fresh := await self._fresh(io, window))
+            while missing := [name for name in counts if name not in known]:
+                for start in range(0, len(missing), size):
+                    window = {first[name]: name for name in missing[start : start + size]}
+                    known |= (fresh := await self._fresh(io, nodes, window))
                     bar.advance(sum(counts[name] for name in fresh))
                 width = len(next(iter(fresh.values())))  # leftovers of another dimension are made again
                 known = {name: vector for name, vector in known.items() if len(vector) == width}
@@ -201,43 +223,39 @@ class _Embedding:
             node.embedding = known[name].tolist()
 
     def _names(self, nodes: Sequence[Any]) -> list[bytes]:
-        sees, fingerprint = isinstance(self.model, MultiModalEmbedding), self.model.fingerprint
-        names: list[bytes] = []
-        for node in nodes:
-            if sees and (image := image_of(node)) is not None:
-                names.append(key("image", fingerprint, image_digest(image)))
-            else:
-                names += _space.keys(fingerprint, "text", [node.get_content(metadata_mode=MetadataMode.EMBED)])
-        return names
+        fingerprint = self.model.fingerprint
+        return [
+            key(kind, fingerprint, image_digest(content))
+            if kind == "image"
+            else _space.keys(fingerprint, kind, [content])[0]
+            for kind, content in map(self._input, nodes)
+        ]
 
-    async def _fresh(self, io: IO, window: Mapping[bytes, Any]) -> dict[bytes, NDArray[Any]]:
-        names, nodes, model = list(window), list(window.values()), self.model
-        try:
-            await io.call(lambda: model(nodes), lambda: model.acall(nodes))
-        except EmbedError as error:
-            done = {names[index]: np.asarray(vector) for index, vector in error.completed.items()}
-            await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(done))
-            for index in error.indices[:3]:
-                error.add_note(f"input {index} is the node `{nodes[index].id_}`")
-            raise
-        vectors = {name: np.array(node.embedding, dtype=np.float32) for name, node in window.items()}
-        await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(vectors))
-        return vectors
+    def _input(self, node: Any) -> tuple[Kind, Any]:
+        """Return what the model sees of a node."""
+        if isinstance(self.model, MultiModalEmbedding) and (image := image_of(node)) is not None:
+            return "image", image
+        return "text", node.get_content(metadata_mode=MetadataMode.EMBED)
 
+    async def _fresh(self, io: IO, nodes: Sequence[Any], window: Mapping[int, bytes]) -> dict[bytes, Vectors]:
+        """Embed the nodes at some positions, and keep the vectors by their names; return them."""
+        inputs = {position: self._input(nodes[position]) for position in window}
+        fresh: dict[bytes, Vectors] = {}
+        for kind in _KINDS:
+            some = {position: content for position, (of, content) in inputs.items() if of == kind}
+            runner = self.model._io() if io.blocking else Asyncio()
+            try:
+                vectors = await self.model._embed(runner, kind, some.values(), indices=list(some))
+            except EmbedError as error:
+                await self._keep(io, window, error.completed)
+                raise
+            fresh |= await self._keep(io, window, dict(zip(some, vectors, strict=True)))
+        return fresh
 
-def _missing(names: Sequence[bytes], nodes: Sequence[Any], known: Mapping[bytes, Any]) -> dict[bytes, Any]:
-    """Return the first node of each name that is not known."""
-    first: dict[bytes, Any] = {}
-    for name, node in zip(names, nodes, strict=True):
-        if name not in known:
-            first.setdefault(name, node)
-    return first
-
-
-def _windows(items: Mapping[bytes, Any], size: int) -> Iterable[dict[bytes, Any]]:
-    iterator = iter(items.items())
-    while window := dict(islice(iterator, size)):
-        yield window
+    async def _keep(self, io: IO, names: Mapping[int, bytes], vectors: Mapping[int, Vectors]) -> dict[bytes, Vectors]:
+        named = {names[position]: vector for position, vector in vectors.items()}
+        await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(named))
+        return named
 
 
 def _inputs(documents: Iterable[Any] | None, nodes: Iterable[Any] | None) -> dict[str, Any]:
