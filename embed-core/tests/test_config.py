@@ -4,6 +4,7 @@ import copy
 import json
 import operator
 import pickle
+from enum import StrEnum
 from typing import Annotated, Any
 
 import pytest
@@ -11,7 +12,7 @@ from embed_core import OPERATIONAL, BaseEmbedding, MockEmbedding, RateLimiter
 from embed_core.errors import ConfigurationError
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 
 
 class Nested(BaseEmbedding):
@@ -248,3 +249,93 @@ def test_a_collaborator_stays_what_it_is():
     model = nested(tool=tool)
     model.tool["mine"].append(2)
     assert model.tool is tool
+
+
+class Tone(StrEnum):
+    LOUD = "loud"
+    LOW = "low"
+
+
+class Ported(BaseEmbedding):
+    """Written as LlamaIndex's integrations are: what its constructor takes lies in private attributes."""
+
+    _instruction: str = PrivateAttr()
+    _tone: Tone = PrivateAttr()
+
+    def __init__(
+        self,
+        instruction: str = "Represent: ",
+        tone: Tone = Tone.LOW,
+        *weights: float,
+        client: Any = None,
+        access_token: str = "",
+        patience: Annotated[float, OPERATIONAL] = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._instruction, self._tone = instruction, tone
+
+    def _get_text_embedding(self, text):
+        return [float(len(self._instruction)), 1.0 if self._tone == "loud" else 0.0]
+
+    def _get_query_embedding(self, query):
+        return self._get_text_embedding(query)
+
+
+class Further(Ported):
+    def __init__(self, *, dialect: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda store: Ported("another", embeddings_cache=store),
+        lambda store: Ported(instruction="another", embeddings_cache=store),
+        lambda store: Ported(tone=Tone.LOUD, embeddings_cache=store),
+        lambda store: Further(instruction="another", embeddings_cache=store),
+    ],
+)
+def test_what_a_constructor_takes_beside_fields_is_part_of_the_space(other):
+    store = MemoryKVStore()
+    one, two = Ported(embeddings_cache=store), other(store)
+    expected = one.get_text_embedding("a")
+    assert two.get_text_embedding("a") == two._get_text_embedding("a") != expected
+    assert one.get_text_embedding("a") == expected
+    assert other(store).fingerprint == two.fingerprint != one.fingerprint
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda model: pickle.loads(pickle.dumps(model)),
+        lambda model: type(model).from_dict(json.loads(json.dumps(model.to_dict()))),
+    ],
+)
+def test_copies_are_made_with_what_the_constructor_took(made):
+    model = Further(instruction="another", tone=Tone.LOUD, dialect="broad", patience=3.0)
+    twin = made(model)
+    assert twin.fingerprint == model.fingerprint
+    assert twin.get_text_embedding("a") == model.get_text_embedding("a") == [7.0, 1.0]
+
+
+def test_what_is_marked_or_named_as_a_secret_is_not_part_of_the_space_nor_saved():
+    model = Ported(patience=9.0, access_token="secret", embed_batch_size=3)
+    assert model.fingerprint == Ported().fingerprint
+    assert "secret" not in str(model.to_dict())
+    assert b"secret" not in pickle.dumps(model)
+    assert copy.copy(model)._arguments["access_token"] == "secret"
+
+
+def test_what_is_no_plain_data_is_shared_with_copies_only():
+    model, client = Ported(client=object()), object()
+    assert Ported(client=client).fingerprint != Ported(client=client).fingerprint
+    assert copy.deepcopy(model).fingerprint == model.fingerprint
+    assert Ported.from_dict(model.to_dict()).fingerprint == Ported().fingerprint != model.fingerprint
+
+
+def test_a_class_without_a_constructor_of_its_own_has_the_space_it_always_had():
+    assert "arguments" not in MockEmbedding()._space()
+    assert "identity" not in Ported()._space()

@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn, Self, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
+from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretBytes, SecretStr, model_validator
 
+from embed_core._arguments import looks_like_a_secret, plain, remembering
+from embed_core._read_only import read_only
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
-
-def _refuse(self: Any, *_: Any, **__: Any) -> NoReturn:
-    kind = type(self).mro()[1].__name__
-    what = f"a `{kind}` in a field of a model is read-only, since vectors are cached under its value"
-    raise TypeError(f"{what}; assign a new one to the field; `copy.deepcopy` gives a plain one to start from")
-
-
-def _read_only(kind: Any, writes: str) -> Any:
-    """Return a class of collections that refuse to be changed; their copies and pickles are plain ones."""
-    methods = dict.fromkeys(writes.split(), _refuse)
-    own = {"__slots__": (), "__reduce__": lambda self: (kind, (kind(self),))}
-    return type(f"ReadOnly{kind.__name__.title()}", (kind,), methods | own)
-
-
-_READ_ONLY: dict[Any, Any] = {
-    dict: _read_only(dict, "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"),
-    list: _read_only(
-        list, "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove reverse sort"
-    ),
-    set: _read_only(
-        set,
-        "__iand__ __ior__ __isub__ __ixor__ add clear difference_update discard intersection_update pop remove "
-        "symmetric_difference_update update",
-    ),
-}
-
-
-def _frozen(value: Any) -> Any:
-    """Return a value with its plain dicts, lists and sets made read-only, however deep they lie."""
-    kind = type(value)
-    if kind is dict:
-        return _READ_ONLY[dict]({name: _frozen(one) for name, one in value.items()})
-    if kind is tuple or kind in _READ_ONLY:
-        return _READ_ONLY.get(kind, tuple)(map(_frozen, value))
-    return value
+_OPAQUE = "…"
 
 
 class Config(BaseModel):
@@ -66,6 +35,15 @@ class Config(BaseModel):
     provider: ClassVar[str | None] = None
     """The name under which the class is registered as a plugin; needed to save a configuration."""
 
+    _arguments: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            type.__setattr__(cls, "__init__", remembering(cls.__init__))
+
     @model_validator(mode="before")
     @classmethod
     def _name_the_nearest_field(cls, values: Any) -> Any:
@@ -83,12 +61,13 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _freeze(self) -> Self:
         for name in type(self).model_fields.keys() - self._collaborators():
-            self.__dict__[name] = _frozen(self.__dict__[name])
+            self.__dict__[name] = read_only(self.__dict__[name])
         return self
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON types, with the provider's name and without secrets or collaborators."""
-        return {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators()))}
+        arguments = {name: value for name, value in self._plain_arguments().items() if value is not _OPAQUE}
+        return {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators())), **arguments}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
@@ -132,12 +111,28 @@ class Config(BaseModel):
     def _space(self) -> dict[str, Any]:
         """Return everything that decides which vector an input gets; JSON types only.
 
-        By default the class and every field not marked `OPERATIONAL`. Extend it by what the fields do not show, such
-        as a digest of local weights.
+        By default the class, every field, and whatever else its constructor takes, but for what is marked
+        `OPERATIONAL`. Extend it by what those do not show, such as a digest of local weights.
         """
         operational = {name for name in type(self).model_fields if self._is_operational(name)}
         name = f"{self.provider or type(self).__module__}:{type(self).__qualname__}"
-        return {"class": name, **self._dump(operational | self._collaborators())}
+        space = {"class": name, **self._dump(operational | self._collaborators())}
+        if arguments := self._plain_arguments():
+            space["arguments"] = arguments
+            if _OPAQUE in arguments.values():  # shared with copies of this model only
+                space["identity"] = self._identity
+        return space
+
+    def _plain_arguments(self) -> dict[str, Any]:
+        """Return what the constructor took beside fields, without secrets; `_OPAQUE` for what is no plain data."""
+        told = {}
+        for name, value in self._arguments.items():
+            if not (looks_like_a_secret(name) or _holds_secret(value)):
+                try:
+                    told[name] = plain(value)
+                except TypeError:
+                    told[name] = _OPAQUE
+        return told
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
         left_out |= self._secrets()
@@ -174,7 +169,7 @@ class Config(BaseModel):
         return {field.alias or name: self.__dict__[name] for name, field in type(self).model_fields.items()}
 
     def __copy__(self) -> Self:
-        return type(self)(**self._values())
+        return _rebuild(type(self), self._values() | self._arguments, self._identity)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return an equal model; of what can change, they share the collaborators only (cache, limiter, handlers)."""
@@ -182,12 +177,20 @@ class Config(BaseModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
-        values = {name: value for name, value in self._values().items() if name not in secrets}
-        return _rebuild, (type(self), values)
+        secrets |= {
+            name for name, value in self._arguments.items() if looks_like_a_secret(name) or _holds_secret(value)
+        }
+        values = {name: value for name, value in (self._values() | self._arguments).items() if name not in secrets}
+        return _rebuild, (type(self), values, self._identity)
 
 
-def _rebuild(cls: type[Config], values: dict[str, Any]) -> Config:
-    return cls(**values)
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def _rebuild(cls: type[ConfigT], values: dict[str, Any], identity: str) -> ConfigT:
+    model = cls(**values)
+    model._identity = identity
+    return model
 
 
 def _is_secret(annotation: Any) -> bool:

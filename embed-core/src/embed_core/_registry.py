@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
+from embed_core._arguments import looks_like_a_secret
 from embed_core._base import BaseEmbedding
 from embed_core._mock import MockEmbedding
 from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
@@ -24,8 +25,6 @@ from embed_core.errors import (
 )
 
 T = TypeVar("T")
-
-_SECRET = ("key", "password", "secret", "token")
 
 
 def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
@@ -242,7 +241,7 @@ def _problem(detail: Mapping[str, Any]) -> str:
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not field:
         return message
-    show = isinstance(value, str | int | float) and not field.lower().endswith(_SECRET)
+    show = isinstance(value, str | int | float) and not looks_like_a_secret(field)
     return f"`{field}`{f' is {value!r}' if show else ''}: {message}"
 
 

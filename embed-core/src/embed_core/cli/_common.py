@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
+from embed_core._arguments import looks_like_a_secret
 from embed_core.cli._terminal import printable
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def checked_spec(spec: str, *, name: str) -> str:
     provider = plugin_of(spec, alias=name)
     for pair in spec.partition("?")[2].split("&"):
         option = pair.partition("=")[0]
-        if option.lower().endswith(("key", "password", "secret", "token")):
+        if looks_like_a_secret(option):
             msg = f"option `{option}` looks like a secret, and settings are no safe place; put it in the environment"
             raise ConfigurationError(f"{msg}, where `{provider.package}` reads it")
     return spec.strip()

@@ -49,8 +49,14 @@ class OpenAILike(Connected):
     _meter: Meter = PrivateAttr(default_factory=Meter)
     _warned: bool = PrivateAttr(default=False)
 
-    def __init__(self, model: str | None = None, *, max_retries: int | None = None, **settings: Any) -> None:
-        """Set up the model; `max_retries` is short for a `retry` with that many."""
+    def __init__(
+        self,
+        model: Annotated[str | None, OPERATIONAL] = None,
+        *,
+        max_retries: Annotated[int | None, OPERATIONAL] = None,
+        **settings: Any,
+    ) -> None:
+        """Set up the model; `model` is short for `model_name`, and `max_retries` for a `retry` with that many."""
         if model is not None:
             settings["model_name"] = model
         if settings.get("model_name") == "":
