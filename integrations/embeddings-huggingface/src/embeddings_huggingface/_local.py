@@ -185,7 +185,7 @@ class LocalEmbedding(LocalModel, MultiModalEmbedding):
         return await self._arun(self._images(images))
 
     def _normalizes(self) -> bool:
-        """Tell whether vectors are known to have unit length; the model's files are asked only where a mean needs it."""
+        """Tell whether vectors are known to have unit length; the model's files are asked where a mean needs it."""
         if self.normalize is not None:
             return self.normalize
         if self.truncate_dim is not None:

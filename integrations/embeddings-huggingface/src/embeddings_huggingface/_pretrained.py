@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -103,9 +104,9 @@ class PretrainedModel(LocalModel):
             cache_folder=cache(self.cache_folder),
             trust_remote_code=self.trust_remote_code,
             backend=self.backend,
-            model_kwargs=dict(self.model_kwargs),
-            processor_kwargs=dict(self.processor_kwargs),
-            config_kwargs=dict(self.config_kwargs),
+            model_kwargs=self.model_kwargs,
+            processor_kwargs=self.processor_kwargs,
+            config_kwargs=self.config_kwargs,
         )
 
     def _changed(self, *, operational: bool) -> None:
@@ -142,6 +143,7 @@ def _load(source: Source, options: Options) -> Encoder:
 
 
 def _load_from(source: Source, options: Options, *, local: bool) -> Encoder:
+    options = deepcopy(options)  # the libraries change what they are given
     if options.sparse or source.is_sentence_transformer:
         return _sentence.load(source, options, local=local)
     return _plain.load(source, options, local=local)
