@@ -36,8 +36,8 @@ class Validated:
         wrong = self._wrong(request.inputs)
         if wrong:
             reasons = {request.indices[row]: reason for row, reason in wrong.items()}
-            error = InvalidInputError(_message(reasons), indices=list(reasons))
-            await raise_without(request, set(wrong), error, next)
+            # Not in a variable: the error would have this frame in its traceback, and the frame the error.
+            await raise_without(request, set(wrong), InvalidInputError(_message(reasons), indices=list(reasons)), next)
         return await next(request)
 
     async def _with_images(self, request: Request, loader: ImageLoader, next: Next, io: IO) -> Vectors:
