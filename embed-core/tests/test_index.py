@@ -333,6 +333,26 @@ class TestModels:
         assert model.embeddings_cache is None
         assert len(SQLiteKVStore(index.folder / "cache.sqlite")) == 30
 
+    def test_runs_that_share_a_model_keep_their_vectors_apart(self, docs, tmp_path):
+        class Meeting(MockEmbedding):
+            def _get_text_embeddings(self, texts):
+                both.wait()
+                assert self.embeddings_cache is None
+                return super()._get_text_embeddings(texts)
+
+        both, model = threading.Barrier(2, timeout=10), Meeting()
+        write(tmp_path / "other.txt", "Other words.")
+        threads = [
+            threading.Thread(target=Index(tmp_path / name, model).add, args=(source,))
+            for name, source in (("first", docs), ("second", tmp_path / "other.txt"))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (model.call_count, model.embeddings_cache) == (2, None)
+        assert [len(SQLiteKVStore(tmp_path / name / "cache.sqlite")) for name in ("first", "second")] == [3, 1]
+
     def test_a_model_with_a_cache_uses_its_own(self, index, docs, model):
         model.embeddings_cache = MemoryKVStore()
         index.add(docs)
@@ -400,7 +420,7 @@ class TestModels:
 
     def test_a_model_that_names_no_input_is_not_asked_forever(self, docs, tmp_path):
         class Refusing(MockEmbedding):
-            def embed_texts(self, texts, *, show_progress=False):
+            def _plan(self, kind, inputs):
                 raise InvalidInputError("all of it")
 
         with pytest.raises(InvalidInputError, match="all of it"):

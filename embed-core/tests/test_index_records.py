@@ -1,6 +1,7 @@
 """An index holds what a source of records holds: each under its id, none embedded twice, what is gone forgotten."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -478,8 +479,9 @@ class Jobs(MockEmbedding):
         texts = list(texts)
         self._asked.append((len(texts), tuple(job_ids)))
         on_submit(f"job-{len(self._asked)}")
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         return self.embed_texts(texts)
 
 
@@ -516,8 +518,34 @@ class TestJobs:
         index.add(tmp_path / "a.txt", batch_jobs=True)
         index.add_records(QUOTES[:3], "others", batch_jobs=True)
         index.add_records(QUOTES, "quotes", batch_jobs=True)
-        assert model._asked == [(9, ()), (1, ()), (3, ()), (9, ("job-1",))]
+        assert model._asked == [(9, ()), (1, ()), (3, ()), (6, ("job-1",))]
         assert not (index.folder / "jobs.json").exists()
+
+    @pytest.mark.parametrize("own_cache", [False, True])
+    def test_what_jobs_have_made_is_not_made_again_for_another_table(self, tmp_path, own_cache):
+        model = Jobs(embed_dim=4, embeddings_cache=MemoryKVStore() if own_cache else None)
+        for _ in range(2):
+            index = Index(tmp_path / "index", model)
+            assert index.add_records(QUOTES, "quotes", batch_jobs=True).added == 9
+            assert content(index) == expected(QUOTES)
+            shutil.rmtree(index.folder / "chunks.lance")
+        assert (model._asked, [call.kind for call in model.calls].count("text")) == ([(9, ())], 1)
+
+    def test_a_text_longer_than_the_model_is_made_by_jobs_once(self, tmp_path):
+        model = Jobs(embed_dim=4, max_input_tokens=4, long_text="mean")
+        index = Index(tmp_path / "index", model)
+        index.add_records([Record("long", "words " * 50)], "s", batch_jobs=True)
+        assert model.call_count == 1
+
+    def test_what_other_jobs_hold_is_taken_from_them_when_one_refuses_a_text(self, tmp_path):
+        model = Jobs(embed_dim=4)
+        refusal = InvalidInputError("words it does not like")
+        refusal.failed = {1: refusal}
+        refusal.completed = dict(enumerate(model.embed_texts([QUOTES[0].text])))
+        model._failure = refusal
+        changes = Index(tmp_path / "index", model).add_records(QUOTES, "quotes", batch_jobs=True)
+        assert changes.added == 9
+        assert model._asked == [(9, ()), (7, ("job-1",))]
 
     def test_jobs_of_another_model_are_none_of_ours(self, tmp_path):
         for dimension, failure in ((4, KeyboardInterrupt()), (8, None)):

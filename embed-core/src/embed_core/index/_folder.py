@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from embed_core import BaseEmbedding
 from embed_core.errors import ConfigurationError
+from embed_core.index._cached import Cached
 from embed_core.index._walk import TABLE_FOLDER
 from embed_core.kvstore import SQLiteKVStore
 
@@ -36,14 +37,10 @@ def check_new(folder: Path) -> None:
 
 
 @contextmanager
-def cached(model: BaseEmbedding, path: Path | None) -> Iterator[None]:
+def cached(model: BaseEmbedding, path: Path | None) -> Iterator[Cached]:
     """Lend a cache to a model that has none, so that nothing is embedded twice by a run that had to be repeated."""
     if model.embeddings_cache is not None or path is None:
-        yield
+        yield Cached(model)
         return
-    model.embeddings_cache = store = SQLiteKVStore(path)
-    try:
-        yield
-    finally:
-        model.embeddings_cache = None
-        store.close()
+    with closing(SQLiteKVStore(path)) as store:
+        yield Cached(model, store)

@@ -223,15 +223,15 @@ class Index:
         self._splitter()
         model, cache = self.model, self.folder / CACHE
         if dry_run:
-            with cached(model, cache if cache.exists() else None):
-                yield Weigher(self.folder, self._store(), model, self._new_stamp, batch_jobs=jobs is not None)
+            with cached(model, cache if cache.exists() else None) as lent:
+                yield Weigher(self.folder, self._store(), lent, self._new_stamp, batch_jobs=jobs is not None)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(self.folder / LOCK), cached(model, cache):
+        with only_writer(self.folder / LOCK), cached(model, cache) as lent:
             self._opened = None
             if (store := self._store()) is not None:  # another process may have made it just now
                 store.stamp.check(model, self.folder)
-            writer = (jobs or Writer)(self.folder, store, model, self._new_stamp)
+            writer = (jobs or Writer)(self.folder, store, lent, self._new_stamp)
             yield writer
         self._opened = writer.store
 

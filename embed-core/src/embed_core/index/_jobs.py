@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from embed_core import BaseEmbedding
-from embed_core.errors import ConfigurationError, InvalidInputError, ProviderError
-from embed_core.index._embedding import Advance
+from embed_core._types import Vectors
+from embed_core.errors import ConfigurationError, EmbedError, ProviderError
+from embed_core.index._embedding import Advance, is_refusal
 from embed_core.index._folder import JOBS
 from embed_core.index._item import Entry
 from embed_core.index._portions import windows
@@ -28,7 +29,7 @@ class TakingJobs(Protocol):
         on_submit: Callable[[str], object] | None = None,
         show_progress: bool = False,
     ) -> Any:
-        """Embed texts by jobs, into the model's cache; tell the ids of new jobs, and go on with those of some ids."""
+        """Return the vectors of texts, by jobs; tell the ids of new jobs, and go on with those of some ids."""
         ...
 
 
@@ -45,7 +46,7 @@ def jobs_of(model: BaseEmbedding) -> TakingJobs:
 
 
 class JobWriter(Writer):
-    """Lets jobs fill the model's cache, and stores what is in it then.
+    """Lets jobs make the vectors, and stores them then.
 
     The ids of jobs that are not done stand in a file beside the table, by the scope of the run: what it is about. So
     the next run about the same goes on with them, and another one leaves them alone.
@@ -55,14 +56,14 @@ class JobWriter(Writer):
 
     def __init__(self, *args: Any, scope: str, show_progress: bool = False) -> None:
         super().__init__(*args)
-        self._jobs = jobs_of(self._model)
+        self._jobs = jobs_of(self._cached.model)
         self._show_progress = show_progress
-        self._notes = Notes(self._folder / JOBS, f"{self._model.fingerprint} {scope}")
+        self._notes = Notes(self._folder / JOBS, f"{self._cached.model.fingerprint} {scope}")
 
     def put(self, entries: Sequence[Entry], advance: Advance) -> None:
         """Send the texts and wait for their vectors; then store new and changed items."""
         before = list(self._notes.ids)
-        self._send([piece.text for entry in entries for piece in entry.pieces])
+        self._made = self._send([piece.text for entry in entries for piece in entry.pieces])
         for some, _ in windows(entries, Writer.chunks_at_once):
             super().put(some, advance)
         self._notes.keep(before)  # those of earlier runs may hold what is still to come
@@ -72,19 +73,34 @@ class JobWriter(Writer):
         self._notes.keep([])
         super().finish()
 
-    def _send(self, texts: Sequence[str]) -> None:
+    def _send(self, texts: Sequence[str]) -> Mapping[str, Vectors]:
+        """Return the vectors of the texts, but for those that are refused: they are asked for online and listed."""
+        made, refused = self._cached.known(texts), set[str]()
+        while missing := [text for text in dict.fromkeys(texts) if text not in made and text not in refused]:
+            try:
+                fresh = dict(zip(missing, self._embed(missing), strict=True))
+            except EmbedError as error:
+                fresh = {missing[index]: vector for index, vector in error.completed.items()}
+                if not is_refusal(error):
+                    self._cached.keep(fresh)
+                    raise
+                refused |= {missing[index] for index in error.failed}
+            self._cached.keep(fresh)
+            made |= fresh
+        return made
+
+    def _embed(self, texts: Sequence[str]) -> Vectors:
         ids = list(self._notes.ids)
         try:
-            self._jobs.embed_batch_job(texts, job_ids=ids, on_submit=self._notes.add, show_progress=self._show_progress)
-        except InvalidInputError as error:
-            if not error.indices:
-                raise
-            # All others are in the cache, and these are asked for online and listed.
+            vectors: Vectors = self._jobs.embed_batch_job(
+                texts, job_ids=ids, on_submit=self._notes.add, show_progress=self._show_progress
+            )
         except ProviderError as error:
             if error.status_code != 404 or not ids:
                 raise
             msg = f"{error}: delete `{self._notes.path}` to send again what the jobs of this index have not answered"
             raise ConfigurationError(msg) from error
+        return vectors
 
 
 class Notes:

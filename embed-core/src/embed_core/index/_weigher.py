@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
-from embed_core import BaseEmbedding
-from embed_core.errors import StoreError
+from embed_core.index._cached import Cached
 from embed_core.index._changes import Estimate
 from embed_core.index._embedding import Advance
 from embed_core.index._item import Entry, Item
@@ -31,7 +29,7 @@ class Weigher(Writer):
 
     def __init__(self, *args: Any, batch_jobs: bool = False) -> None:
         super().__init__(*args)
-        self._share = float(getattr(jobs_of(self._model), "batch_discount", 1.0)) if batch_jobs else 1.0
+        self._share = float(getattr(jobs_of(self._cached.model), "batch_discount", 1.0)) if batch_jobs else 1.0
         self._seen: set[bytes] = set()
         self._estimate = self.changes.estimate = Estimate()
 
@@ -49,7 +47,7 @@ class Weigher(Writer):
         texts = [piece.text for entry in entries for piece in entry.pieces]
         new = self._not_seen(texts)
         again = len(texts) - len(new)
-        self._estimate += estimate(self._model, new, self._share) + Estimate(inputs=again, cached=again)
+        self._estimate += estimate(self._cached, new, self._share) + Estimate(inputs=again, cached=again)
         self.changes.estimate = self._estimate
         advance(sum(entry.share * len(entry.pieces) for entry in entries))
         return entries, ()
@@ -62,15 +60,13 @@ class Weigher(Writer):
         return list(new.values())
 
 
-def estimate(model: BaseEmbedding, texts: Sequence[str], share: float) -> Estimate:
+def estimate(cached: Cached, texts: Sequence[str], share: float) -> Estimate:
     """Return what embedding different texts would take, at a share of the price; send nothing."""
+    model, known = cached.model, cached.known(texts)
+    sent = [text for text in texts if text not in known]
     if isinstance(model, Estimating):
-        found = model.estimate(texts)
-        return Estimate(found.inputs, found.cached, found.tokens, None if found.price is None else found.price * share)
-    sent = texts
-    if model.embeddings_cache is not None:
-        with suppress(StoreError):
-            keys = model._keys()("text", texts)
-            known = model.embeddings_cache.get_many(keys)
-            sent = [text for text, key in zip(texts, keys, strict=True) if key not in known]
-    return Estimate(len(texts), len(texts) - len(sent), model._count_tokens(sent), None if sent else 0.0)
+        found = model.estimate(sent)
+        new = Estimate(found.inputs, found.cached, found.tokens, None if found.price is None else found.price * share)
+    else:
+        new = Estimate(len(sent), 0, model._count_tokens(sent), None if sent else 0.0)
+    return Estimate(len(known), len(known)) + new

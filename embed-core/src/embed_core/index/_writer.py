@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 
-from embed_core import BaseEmbedding
 from embed_core._types import Vectors
+from embed_core.index._cached import Cached
 from embed_core.index._changes import Changes
 from embed_core.index._embedding import Advance, embed
 from embed_core.index._item import Entry, Item
@@ -27,10 +27,11 @@ class Writer:
     chunks_at_once: ClassVar[int] = 1024
     """How many to give to one `put`: some megabytes in memory, and commits so seldom that they are cheap."""
 
-    def __init__(self, folder: Path, store: Store | None, model: BaseEmbedding, new_stamp: NewStamp) -> None:
+    def __init__(self, folder: Path, store: Store | None, cached: Cached, new_stamp: NewStamp) -> None:
         self.store = store
         self.changes = Changes()
-        self._folder, self._model, self._new_stamp = folder, model, new_stamp
+        self._folder, self._cached, self._new_stamp = folder, cached, new_stamp
+        self._made: Mapping[str, Vectors] = {}
 
     def put(self, entries: Sequence[Entry], advance: Advance) -> None:
         """Store new and changed items; list what the model refuses."""
@@ -63,7 +64,7 @@ class Writer:
             self.store.tidy()
 
     def _store(self, entries: Sequence[Entry], advance: Advance) -> tuple[Sequence[Entry], Sequence[Skipped]]:
-        entries, vectors, refused = embed(entries, self._model, advance)
+        entries, vectors, refused = embed(entries, self._cached, self._made, advance)
         if self.store is None:
             if not len(vectors):  # the dimension is not known yet
                 return entries, refused
