@@ -326,6 +326,27 @@ def test_a_request_whose_event_loop_is_closed_holds_up_nobody(
     assert len(model.get_text_embedding("c")) == 1536
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_requests_of_an_event_loop_that_is_not_run_again_hold_up_nobody(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.latency = 0.2
+    model.embed_batch_size = 1
+    loop = asyncio.new_event_loop()  # as Ctrl-C leaves it
+    lost = loop.create_task(model.aembed_texts([str(number) for number in range(8)]))
+    loop.run_until_complete(asyncio.sleep(0.1))
+    server.latency = 0.0
+    server.inject(faults.rate_limited("0"))
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(model.get_text_embedding("b"))), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert found == [1536]
+    assert len(loop.run_until_complete(lost)) == 8  # it may go on nevertheless
+    loop.run_until_complete(model.aclose())
+    loop.close()
+
+
 def test_a_lost_request_may_leave_while_another_is_looked_at() -> None:
     lost: list[Ticket] = []
 

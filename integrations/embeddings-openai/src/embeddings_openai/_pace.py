@@ -121,7 +121,7 @@ class Pace:
 
     def _has_room(self) -> bool:
         if len(self._in_flight) + 1 > self.limit:
-            for ticket in [one for one in tuple(self._in_flight) if one.is_void()]:
+            for ticket in [one for one in tuple(self._in_flight) if one.stands_still()]:
                 self._in_flight.pop(ticket, None)
         return len(self._in_flight) + 1 <= self.limit
 
@@ -142,6 +142,10 @@ class Ticket:
     def is_void(self) -> bool:
         """Tell whether nobody is there any more: a task ends with its loop, though it never hears of it."""
         return self.left or (self.loop is not None and self.loop.is_closed())
+
+    def stands_still(self) -> bool:
+        """Tell whether nothing happens to its request: nobody can know whether a stopped loop will ever run again."""
+        return self.left or (self.loop is not None and not self.loop.is_running())
 
     def grant(self, now: float) -> None:
         """Let the request go."""
