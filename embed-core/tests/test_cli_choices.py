@@ -116,6 +116,13 @@ def test_models_lists_aliases_and_what_each_provider_knows(install):
     assert all(resolve_embed_model(row["model"]) for row in rows if row["package"] in {"acme", "embed-core"})
 
 
+def test_a_provider_of_several_names_is_listed_once(install):
+    names = {"acme-models": "acme_models:Acme", "acme": "acme_models:Acme", "acme-images": "acme_models:Other"}
+    install("acme", {EMBEDDINGS: names}, {"acme_models": f"{SOURCE}\nclass Other(Acme):\n    pass\n"})
+    listed = [row["model"] for row in json.loads(run("models", "-f", "json").stdout) if row["package"] == "acme"]
+    assert listed == ["acme:large", "acme:small", "acme-images:large", "acme-images:small"]
+
+
 def test_the_default_is_set_printed_and_removed():
     assert "no default is chosen" in told(run("models", "default"))
     assert run("models", "default", " mock?embed_dim=5 ").exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, form: str) -> None:
     """List the models there are, or choose the default.
 
-    A provider may take many more models than those it lists.
+    A provider may take many more models than those it lists. One that has several names is listed under the shortest.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -29,7 +30,7 @@ def command(ctx: click.Context, form: str) -> None:
     settings = load_settings()
     rows = [{"model": "default", "stands for": settings.default or "", "package": ""}] if settings.default else []
     rows += [{"model": name, "stands for": spec, "package": ""} for name, spec in sorted(settings.aliases.items())]
-    for plugin in installed_providers():
+    for plugin in _shortest(installed_providers()):
         rows += [{"model": name, "stands for": "", "package": plugin.package} for name in _models(plugin)]
     show(rows, form)
 
@@ -52,6 +53,12 @@ def default(spec: str | None, remove: bool) -> None:
     else:
         msg = "no default is chosen; use `embed models default SPEC`, as in `embed models default local`"
         raise click.ClickException(msg)
+
+
+def _shortest(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """Return one plugin for each class, that with the shortest name, by name."""
+    ranked = sorted(plugins, key=lambda plugin: (-len(plugin.name), plugin.name))
+    return sorted({plugin.target: plugin for plugin in ranked}.values(), key=lambda plugin: plugin.name)
 
 
 def _models(plugin: Plugin) -> list[str]:

@@ -6,7 +6,6 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
@@ -78,8 +77,9 @@ def _decoded(file: BinaryIO, parts: Iterable[bytes]) -> Iterator[str]:
 def _embedded(model: BaseEmbedding, kind: Literal["query", "text"], inputs: Iterable[str]) -> Iterator[Vectors]:
     if kind == "text":
         return model.stream_texts(inputs)
-    rest = iter(inputs)
-    return (model.embed_queries(some) for some in iter(lambda: list(islice(rest, _BLOCK)), []))
+    from embed_core._stream import windows
+
+    return map(model.embed_queries, windows(kind, inputs, _BLOCK))
 
 
 def _write_lines(blocks: Iterable[Vectors], line: Callable[[Any], str]) -> None:
