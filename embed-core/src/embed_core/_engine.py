@@ -63,7 +63,7 @@ class Engine(Hooks):
     max_input_tokens: int | None = Field(default=None, ge=1)
     middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
 
-    _chain: _Chain | None = PrivateAttr(default=None)
+    _chain: Chain | None = PrivateAttr(default=None)
     _dimension: Dimension | None = PrivateAttr(default=None)
     _making: Any = PrivateAttr(default_factory=Lock)
 
@@ -97,10 +97,9 @@ class Engine(Hooks):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _middleware(self, dimension: Dimension) -> list[Middleware]:
+    def _middleware(self, dimension: Dimension, store: KVStore | None) -> list[Middleware]:
         """Return everything that happens between the caller and the hook, outermost first."""
-        store, keys, rows = self.embeddings_cache, self._keys(), self._rows
-        own = self._weakly
+        keys, rows, own = self._keys(store), self._rows, self._weakly
         listeners, plan = partial(_event_handlers, self.callback_manager), own(self._plan)
         return [
             Traced(self.model_name, listeners, partial(_span_handlers, self.callback_manager)),
@@ -141,9 +140,10 @@ class Engine(Hooks):
         show_progress: bool = False,
         indices: Sequence[int] | None = None,
         keep_going: bool = False,
+        chain: Chain | None = None,
     ) -> Vectors:
         collected = collect(kind, inputs)
-        chain = self._chain  # once: pydantic finds private attributes slowly
+        chain = chain or self._chain  # once: pydantic finds private attributes slowly
         if chain is None:
             chain = await io.call(self._ready)
         if not collected:
@@ -183,16 +183,21 @@ class Engine(Hooks):
         async_ = getattr(self, f"_aget_{request.kind}_embeddings")
         return await io.call(lambda: sync(inputs), lambda: async_(inputs))
 
-    def _ready(self) -> _Chain:
+    def _ready(self) -> Chain:
         with self._making:
             if self._chain is None:
-                if self._dimension is None:
-                    self._dimension = Dimension(self._declared_dimension())
-                self._chain = _Chain(tuple(self._middleware(self._dimension)), self._dimension)
+                self._chain = self._chain_with(self.embeddings_cache)
             return self._chain
 
-    def _keys(self) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
-        return partial(_space.keys, self.fingerprint if self.embeddings_cache is not None else "")
+    def _chain_with(self, store: KVStore | None) -> Chain:
+        """Return the way of this model's inputs past a cache, which need not be its own: a run may lend it one."""
+        with self._making:
+            if self._dimension is None:
+                self._dimension = Dimension(self._declared_dimension())
+            return Chain(tuple(self._middleware(self._dimension, store)), self._dimension)
+
+    def _keys(self, store: KVStore | None) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
+        return partial(_space.keys, self.fingerprint if store is not None else "")
 
     def _changed(self, *, operational: bool) -> None:
         with self._making:  # else what is being made of the old value would outlive it
@@ -208,7 +213,7 @@ class Engine(Hooks):
 
 
 @dataclass(frozen=True, slots=True)
-class _Chain:
+class Chain:
     """A model's middleware, made once for a configuration."""
 
     middleware: tuple[Middleware, ...]

@@ -120,8 +120,8 @@ class OpenAIEmbedding(OpenAIModel):
         budgeted.reserve(tokens)
         return tokens
 
-    def _middleware(self, dimension: Any) -> list[Any]:
-        chain = super()._middleware(dimension)
+    def _middleware(self, dimension: Any, store: Any) -> list[Any]:
+        chain = super()._middleware(dimension, store)
         if self._offline is not None:  # it takes what the cache does not hold, before that is cut into batches
             chain.insert([isinstance(one, Batched) for one in chain].index(True), self._offline)
         return chain

@@ -79,7 +79,7 @@ class OpenAILike(Connected):
         sent = texts
         if self.embeddings_cache is not None:
             sent = list(dict.fromkeys(texts))
-            keys = self._keys()("text", sent)
+            keys = self._keys(self.embeddings_cache)("text", sent)
             known = self.embeddings_cache.get_many(keys)
             sent = [text for text, key in zip(sent, keys, strict=True) if key not in known]
         most = self._input_limit("text") if self.long_text == "truncate" else None
@@ -110,10 +110,10 @@ class OpenAILike(Connected):
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
         return self._metered(await aconverse(self._about("text", texts), self._apost))
 
-    def _middleware(self, dimension: Any) -> list[Any]:
+    def _middleware(self, dimension: Any, store: Any) -> list[Any]:
         budgeted = self._budgeted()
         return [
-            *super()._middleware(dimension),
+            *super()._middleware(dimension, store),
             *([budgeted] if budgeted is not None else []),
             Paced(self._weakly(self._current_pace), self._weakly(self._count_tokens), self.retry.total_seconds),
         ]
