@@ -256,6 +256,36 @@ def test_a_model_and_its_clients_go_with_the_last_name_for_it(server: FakeEmbedd
         gc.enable()
 
 
+def change_a_setting(model: OpenAIEmbedding) -> None:
+    model.default_headers = {"x-new": "yes"}
+    model.get_text_embedding("other")
+
+
+def use_and_close(model: OpenAIEmbedding) -> None:
+    with model:
+        model.get_text_embedding("other")
+
+
+@pytest.mark.parametrize("change", [change_a_setting, use_and_close, OpenAIEmbedding.close])
+@both_colours
+def test_a_change_elsewhere_leaves_requests_under_way_alone(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, change: Callable[[OpenAIEmbedding], None]
+) -> None:
+    model.embed_batch_size, model.num_workers, model.retry = 1, 4, RetryPolicy(max_retries=0)
+    embed(model, ["warm"])
+    server.latency = 0.05
+    texts = [str(number) for number in range(20)]
+    changes = [threading.Timer(0.03 + 0.06 * number, change, [model]) for number in range(3)]
+    for one in changes:
+        one.start()
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    for one in changes:
+        one.join()
+    assert sum(request.inputs != ["other"] for request in server.requests) == 1 + len(texts)
+    model.close()
+    gc.collect()  # a leaked connection warns here, and warnings are errors
+
+
 def test_clients_of_the_user_are_used_and_left_open(server: FakeEmbeddingServer) -> None:
     import openai
 
@@ -325,12 +355,15 @@ def test_a_pickled_model_reads_its_key_from_the_environment(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     model.get_text_embedding("a")
-    ours = model._connections().sync()
+    with model._connections().sync() as ours:
+        pass
     child = os.fork()
     if child == 0:
-        fine = model._connections().sync() is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
+        with model._connections().sync() as mine:
+            fine = mine is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
         model.close()
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert model._connections().sync() is ours
+    with model._connections().sync() as still:
+        assert still is ours
     assert model.get_text_embedding("c") == server.vector("c").tolist()

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -63,7 +64,7 @@ class Offline:
     """Sends everything it gets as jobs, waits for them, and passes on what each of them answered.
 
     Attributes:
-        client: returns the SDK's client.
+        client: lends the SDK's client.
         plan: groups the positions of texts into requests.
         body: returns the body of a request.
         job_ids: jobs sent before, which are asked first.
@@ -74,7 +75,7 @@ class Offline:
         reserve: sets the tokens of a new job aside and returns them, or raises where they would cost too much.
     """
 
-    client: Callable[[], Any]
+    client: Callable[[], AbstractContextManager[Any]]
     where: Endpoint
     plan: Callable[[Sequence[str]], Iterable[Sequence[int]]]
     body: Callable[[list[str]], Body]
@@ -215,20 +216,21 @@ class Offline:
                 line = {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
                 file.write(json.dumps(line).encode() + b"\n")
             file.seek(0)
-            name: str = self.client().files.create(file=("embeddings.jsonl", file), purpose="batch").id
-            return name
+            with self.client() as client:
+                return str(client.files.create(file=("embeddings.jsonl", file), purpose="batch").id)
 
     def _create(self, file_id: str) -> str:
         """Start a job, unless an earlier attempt did and only its answer was lost."""
-        batches = self.client().batches
-        for job in batches.list(limit=100).data:
-            if job.input_file_id == file_id:
-                return str(job.id)
-        job = batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
-        return str(job.id)
+        with self.client() as client:
+            for job in client.batches.list(limit=100).data:
+                if job.input_file_id == file_id:
+                    return str(job.id)
+            job = client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+            return str(job.id)
 
     def _retrieve(self, job_id: str) -> Any:
-        return self.client().batches.retrieve(job_id)
+        with self.client() as client:
+            return client.batches.retrieve(job_id)
 
     def _texts_of(self, job_id: str) -> list[str]:
         expected = self.body([])
@@ -244,7 +246,9 @@ class Offline:
 
     def _lines(self, file_id: str | None) -> Iterator[Mapping[str, Any]]:
         if file_id is not None:
-            for line in self.client().files.content(file_id).content.splitlines():
+            with self.client() as client:
+                content = client.files.content(file_id).content
+            for line in content.splitlines():
                 yield json.loads(line)
 
     def _read(self, job: Any, texts: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The SDK's clients: one for threads, one for each event loop, made on first use."""
+"""The SDK's clients: one for threads, one for each event loop, made on first use, closed after the last."""
 
 from __future__ import annotations
 
@@ -7,12 +7,46 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+
+@dataclass(slots=True, eq=False)
+class Lent:
+    """A client and how many requests use it, each in a `with` block.
+
+    Attributes:
+        closing: a generator that waits to close an async client, and whose loop closes it at its own end.
+        given_up: whether the last request that uses it has to close it.
+    """
+
+    client: Any
+    close: Callable[[], object]
+    lock: threading.RLock
+    closing: AsyncGenerator[None, None] | None = None
+    users: int = 0
+    given_up: bool = False
+
+    def __enter__(self) -> Any:
+        return self.client
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.users -= 1
+            over = self.given_up and not self.users
+        if over:
+            self.close()
+
+    def give_up(self) -> bool:
+        """Lend it no more; tell whether it can be closed now, because no request uses it."""
+        with self.lock:
+            self.given_up = True
+            return not self.users
 
 
 @dataclass(slots=True)
 class Clients:
-    """Makes clients when they are needed and closes them; usable again after closing.
+    """Makes clients when they are needed and closes them when they are not; usable again after closing.
 
     Attributes:
         settings: what the clients are made with, to see when others are needed.
@@ -21,6 +55,7 @@ class Clients:
         amake: returns an async client; the running loop is the one it will belong to.
         owned: whether closing the sync client is ours to do; a transport that the user gave is the user's.
         aowned: the same for async clients.
+        former: whether others have taken their place, so that a late request keeps no client open.
     """
 
     settings: Any = field(repr=False)
@@ -29,50 +64,71 @@ class Clients:
     amake: Callable[[], Any]
     owned: bool = True
     aowned: bool = True
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _sync: Any = None
-    _by_loop: dict[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None, None]]] = field(default_factory=dict)
+    former: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # to collect a lost task is to end its request
+    _sync: Lent | None = None
+    _by_loop: dict[asyncio.AbstractEventLoop, Lent] = field(default_factory=dict)
 
-    def sync(self) -> Any:
-        """Return the client that threads share."""
+    def sync(self) -> Lent:
+        """Lend the client that threads share."""
         with self._lock:
-            if self._sync is None:
-                self._sync = self.make()
-            return self._sync
+            lent = self._sync
+            if lent is None:
+                client = self.make()
+                lent = Lent(client, client.close if self.owned else _nothing, self._lock, given_up=self.former)
+                self._sync = None if self.former else lent
+            lent.users += 1
+            return lent
 
-    async def current(self) -> Any:
-        """Return the client of the running event loop."""
+    async def current(self) -> Lent:
+        """Lend the client of the running event loop."""
         loop = asyncio.get_running_loop()
-        known = self._by_loop.get(loop)
-        if known is None:
-            client = self.amake()
-            known = client, _closing(client if self.aowned else None)
-            with self._lock:
-                over = [(one, self._by_loop.pop(one)[1]) for one in tuple(self._by_loop) if one.is_closed()]
-                self._by_loop[loop] = known
-            await anext(known[1])
-            for one, closing in over:
-                _finish(one, closing)
-        return known[0]
+        with self._lock:
+            if (known := self._by_loop.get(loop)) is not None:
+                known.users += 1
+                return known
+        client = self.amake()
+        closing = _closing(client if self.aowned else None)
+        lent = Lent(client, partial(_finish, loop, closing), self._lock, closing, users=1)
+        with self._lock:
+            over = [self._by_loop.pop(one) for one in tuple(self._by_loop) if one.is_closed()]
+            lent.given_up = self.former
+            if not self.former:
+                self._by_loop[loop] = lent
+        await anext(closing)
+        for one in over:
+            one.close()
+        return lent
 
     def close(self) -> None:
-        """Close every client, those of other loops as soon as their loop gets round to it."""
+        """Close every client after its last request, those of other loops as soon as their loop gets round to it."""
         with self._lock:
             sync, self._sync = self._sync, None
             others = list(self._by_loop.items())
             self._by_loop.clear()
-        if sync is not None and self.owned:
+        if sync is not None and sync.give_up():
             sync.close()
-        for loop, (_, closing) in others:
-            _finish(loop, closing)
+        for loop, lent in others:
+            if lent.give_up() or not loop.is_running():  # where nothing runs no request will end
+                lent.close()
 
     async def aclose(self) -> None:
-        """Close every client, and wait for that of the running loop."""
+        """Close every client, and wait for that of the running loop unless a request uses it."""
         with self._lock:
             mine = self._by_loop.pop(asyncio.get_running_loop(), None)
         self.close()
-        if mine is not None:
-            await mine[1].aclose()
+        if mine is not None and mine.give_up() and mine.closing is not None:
+            await mine.closing.aclose()
+
+    def retire(self) -> None:
+        """Close every client for good, because others take their place."""
+        with self._lock:
+            self.former = True
+        self.close()
+
+
+def _nothing() -> None:
+    """Leave a client of the user's open."""
 
 
 async def _closing(client: Any) -> AsyncGenerator[None, None]:

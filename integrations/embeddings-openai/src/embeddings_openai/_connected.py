@@ -124,16 +124,16 @@ class Connected(BaseEmbedding):
         with translated(self._endpoint()):
             import openai
 
-            client = self._connections().sync()
-            response = client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
+            with self._connections().sync() as client:
+                response = client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
             return self._observed(response.content, response.response.headers)
 
     async def _apost(self, body: Body) -> Answer:
         with translated(self._endpoint()):
             import openai
 
-            client = await self._connections().current()
-            response = await client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
+            with await self._connections().current() as client:
+                response = await client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
             return self._observed(response.content, response.response.headers)
 
     def _observed(self, content: bytes, headers: Any) -> Answer:
@@ -164,7 +164,7 @@ class Connected(BaseEmbedding):
         }
 
     def _connections(self) -> Clients:
-        """Return the clients for the settings of this moment; those for former ones are closed."""
+        """Return the clients for the settings of this moment; those for former ones close after their last request."""
         settings = self._client_settings(), self.http_client, self.async_http_client
         with self._making:
             former = self._own_clients()
@@ -175,7 +175,7 @@ class Connected(BaseEmbedding):
             clients = Clients(settings, os.getpid(), make, amake, *owned)
             self._clients = clients
         if former is not None:
-            former.close()
+            former.retire()
         return clients
 
     def _make_client(self) -> Any:
