@@ -286,6 +286,23 @@ def test_a_change_elsewhere_leaves_requests_under_way_alone(
     gc.collect()  # a leaked connection warns here, and warnings are errors
 
 
+def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model: OpenAIEmbedding) -> None:
+    former = model._connections()
+    model.default_headers = {"x-new": "yes"}
+    assert model._connections() is not former
+
+    async def ask() -> Any:
+        with await former.current() as late:
+            assert not late.is_closed()
+        await asyncio.sleep(0.01)
+        return late
+
+    with former.sync() as late:
+        assert not late.is_closed()
+    assert late.is_closed()
+    assert asyncio.run(ask()).is_closed()
+
+
 def test_clients_of_the_user_are_used_and_left_open(server: FakeEmbeddingServer) -> None:
     import openai
 
