@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,8 +52,34 @@ def test_an_index_is_made_brought_up_to_date_and_told_in_a_line(home):
 
 def test_a_new_index_gets_the_default_model(monkeypatch):
     monkeypatch.setenv("EMBED_MODEL", "mock:?embed_dim=6")
-    run("index", "docs", "--into", "idx")
+    made = run("index", "docs", "--into", "idx")
+    assert "the default makes the vectors: `mock:mock`" in made.stderr
     assert Index("idx").stats().dimension == 6
+    assert "default" not in run("index", "docs", "--into", "idx").stderr
+
+
+def test_a_cache_that_cannot_be_used_is_told_in_lines_and_with_debug_in_full(tmp_path):
+    home = tmp_path / "no folder"
+    home.write_text("")
+    said = {}
+    for more in ((), ("--debug",)):
+        command = [
+            sys.executable,
+            "-c",
+            "from embed_core.cli import main; main()",
+            "text",
+            "words",
+            "-m",
+            "mock:?embed_dim=2",
+            *more,
+        ]
+        environment = {**os.environ, "EMBED_HOME": str(home)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout.startswith("[")
+        said[more] = done.stderr
+    assert "Warning: the embeddings cache could not be read and is bypassed: " in said[()]
+    assert all(line.startswith("Warning: ") for line in said[()].splitlines())
+    assert "Traceback" in said["--debug",]
 
 
 def test_a_folder_with_nothing_to_read_is_no_error():

@@ -36,7 +36,7 @@ def limit_cost(model: BaseEmbedding, dollars: float | None) -> None:
     if dollars is None:
         return
     if "max_cost" not in type(model).model_fields:
-        msg = f"`{_label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
+        msg = f"`{label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
         raise ConfigurationError(msg)
     model.max_cost = dollars
 
@@ -48,9 +48,10 @@ def forecast(changes: Changes, model: BaseEmbedding) -> str:
     found = changes.estimate or Estimate()
     to_do = f"{changes.added} to add, {changes.changed} to change, {changes.removed} to remove"
     inputs = f"{found.inputs} input{'' if found.inputs == 1 else 's'}, {found.cached} of them in the cache"
-    price = f"no price is known for `{_label(model)}`" if found.price is None else f"{found.price:.6f} US dollars"
+    price = f"no price is known for `{label(model)}`" if found.price is None else f"{found.price:.6f} US dollars"
     return f"Dry run: {to_do}; nothing was sent or written\n{inputs}; about {found.tokens} tokens to send; {price}"
 
 
-def _label(model: BaseEmbedding) -> str:
+def label(model: BaseEmbedding) -> str:
+    """Return a model's provider and name."""
     return f"{model.provider or model.class_name()}:{model.model_name}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -48,7 +50,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            result = super().invoke(ctx)
+            with _warnings_in_lines(ctx):
+                result = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -66,6 +69,32 @@ class LazyGroup(click.Group):
                 raise
             raise click.ClickException(_told(error)) from error
         return result
+
+
+@contextmanager
+def _warnings_in_lines(ctx: click.Context) -> Iterator[None]:
+    """Show what is logged as errors are: in a line, and with the traceback where `--debug` asks for it."""
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            if ctx.meta.get(_DEBUG):
+                return super().format(record)
+            error = record.exc_info[1] if record.exc_info else None
+            why = "" if error is None else f": {_told(error) if isinstance(error, Exception) else error!r}"
+            return f"{record.levelname.capitalize()}: {printable(record.getMessage())}{why}"
+
+    root = logging.getLogger()
+    if root.handlers:  # whoever runs the command in a program of their own has decided
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(Formatter())
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 def _debug_option() -> click.Option:

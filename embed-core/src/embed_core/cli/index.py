@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embed_core.cli._common import open_index
-from embed_core.cli._cost import cost_options, forecast, limit_cost
+from embed_core.cli._cost import cost_options, forecast, label, limit_cost
 from embed_core.cli._sources import STDIN, Sources, source_options
 from embed_core.cli._terminal import printable, short_path
 
@@ -29,7 +29,8 @@ _STOPPED = "Interrupted; what is finished is kept. Run the same command again to
     "--model",
     "spec",
     metavar="SPEC",
-    help="`provider:model` or an alias. [default: the model that built FOLDER, or else `default`]",
+    help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else what "
+    "`embed models default` says; else OpenAI]",
 )
 @source_options
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
@@ -64,6 +65,9 @@ def command(
     show = sys.stderr.isatty() if progress is None else progress
     with open_index(folder, spec, new=True, dry_run=dry_run, **fixed) as index:
         limit_cost(index.model, max_cost)
+        if spec is None and not index.exists:
+            named = f"No model is named, so the default makes the vectors: `{label(index.model)}`"
+            click.echo(f"{named}. `-m` and `embed models default` choose another", err=True)
         try:
             changes = _run(index, paths, sources, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
         except KeyboardInterrupt as interrupt:
