@@ -80,7 +80,7 @@ def _warnings_in_lines(ctx: click.Context) -> Iterator[None]:
             if ctx.meta.get(_DEBUG):
                 return super().format(record)
             error = record.exc_info[1] if record.exc_info else None
-            why = "" if error is None else f": {_told(error) if isinstance(error, Exception) else error!r}"
+            why = "" if error is None else f": {_told(error) if isinstance(error, Exception) else repr(error)}"
             return f"{record.levelname.capitalize()}: {printable(record.getMessage())}{why}"
 
     root = logging.getLogger()
