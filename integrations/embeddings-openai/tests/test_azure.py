@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -65,6 +66,28 @@ def test_a_token_serves_instead_of_a_key(
         assert model.get_text_embedding("a") == server.vector("a").tolist()
         assert KEY not in repr(model)
     assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def provided() -> str:
+    return "a-wrong-token-that-is-secret"
+
+
+async def provided_later() -> str:
+    return provided()
+
+
+@pytest.mark.parametrize(("colour", "provider"), [("sync", provided), ("async", provided), ("async", provided_later)])
+def test_a_token_that_is_provided_is_nowhere_to_be_seen(
+    server: FakeEmbeddingServer, colour: str, provider: Callable[[], str]
+) -> None:
+    with (
+        AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, azure_ad_token_provider=provider) as model,
+        pytest.raises(AuthenticationError, match=r"\*\*\*") as caught,
+    ):
+        model.embed_texts(["a"]) if colour == "sync" else asyncio.run(model.aembed_texts(["a"]))
+    assert server.requests[0].headers["authorization"] == f"Bearer {provided()}"
+    shown = [*traceback.format_exception(caught.value), repr(model), repr(model._endpoint())]
+    assert not any(provided() in one for one in shown)
 
 
 def test_a_missing_address_or_key_is_said_in_words() -> None:

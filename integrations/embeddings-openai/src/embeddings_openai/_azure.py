@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL
 from embed_core.errors import ConfigurationError
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from embeddings_openai._connected import Address, address, sendable, sends_key
+from embeddings_openai._errors import Endpoint
 from embeddings_openai._openai_model import OpenAIModel
 
 
@@ -39,6 +43,10 @@ class AzureOpenAIEmbedding(OpenAIModel):
         default=None, exclude=True, repr=False
     )
 
+    _tokens: deque[str] = PrivateAttr(
+        default_factory=partial(deque, maxlen=4)
+    )  # requests under way may have older ones
+
     def _origin(self) -> Any:
         return replace(super()._origin(), provider="azure.ai.openai")
 
@@ -49,6 +57,10 @@ class AzureOpenAIEmbedding(OpenAIModel):
     def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
         """Return that a saved address would get the user's key, where it is not the environment's."""
         return sends_key(saved, "azure_endpoint", os.environ.get("AZURE_OPENAI_ENDPOINT"))
+
+    def _endpoint(self) -> Endpoint:
+        where = super()._endpoint()
+        return _ByToken(where.model, where.base_url, where.secret, where.others, where.key_variable, self._tokens)
 
     def _base_url(self) -> str:
         given = self.azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
@@ -71,12 +83,16 @@ class AzureOpenAIEmbedding(OpenAIModel):
             return self.azure_ad_token.get_secret_value()
         return None if os.environ.get(self.key_variable) else os.environ.get("AZURE_OPENAI_AD_TOKEN")
 
+    def _provider_of_tokens(self) -> _Noted | None:
+        given = self.azure_ad_token_provider
+        return None if given is None else _Noted(given, self._tokens)
+
     def _client_settings(self) -> dict[str, Any]:
         by_token = self.api_key is None and self.azure_ad_token_provider is None and self._token() is not None
         return {
             "api_key": self._key() if not by_token and self.azure_ad_token_provider is None else None,
             "azure_ad_token": self._key() if by_token else None,
-            "azure_ad_token_provider": self.azure_ad_token_provider,
+            "azure_ad_token_provider": self._provider_of_tokens(),
             "azure_endpoint": self._base_url(),
             "api_version": self.api_version or os.environ.get("OPENAI_API_VERSION") or "2024-10-21",
             **self._shared_settings(),
@@ -86,3 +102,33 @@ class AzureOpenAIEmbedding(OpenAIModel):
         import openai
 
         return openai.AzureOpenAI, openai.AsyncAzureOpenAI
+
+
+@dataclass(frozen=True, repr=False)
+class _ByToken(Endpoint):
+    """An endpoint whose secrets are known only once it is asked."""
+
+    tokens: Iterable[str] = field(default=(), compare=False)
+
+    def scrub(self, text: str) -> str:
+        return Endpoint.scrub(replace(self, others=(*self.others, *self.tokens)), text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """The user's provider of tokens, which are noted, so that messages can leave them out."""
+
+    provider: Callable[[], Any]
+    tokens: deque[str] = field(compare=False, repr=False)
+
+    def __call__(self) -> Any:
+        given = self.provider()
+        return self._awaited(given) if inspect.isawaitable(given) else self._note(given)
+
+    async def _awaited(self, given: Awaitable[Any]) -> Any:
+        return self._note(await given)
+
+    def _note(self, token: Any) -> Any:
+        if isinstance(token, str) and token not in self.tokens:
+            self.tokens.append(token)
+        return token
