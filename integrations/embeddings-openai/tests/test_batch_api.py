@@ -249,6 +249,21 @@ def test_what_an_expired_job_did_is_kept_and_the_rest_is_sent_again(
     assert submitted(server)[1:] == [TEXTS[8:]]
 
 
+def test_a_job_that_is_being_cancelled_is_waited_for(
+    cached: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    ids: list[str] = []
+    server.batches.outcome, server.batches.keeps = "cancelled", 2
+    cancelling = {"id": "batch_1", "object": "batch", "status": "cancelling", "input_file_id": "file-1"}
+    server.inject_when(First("GET", "/batches/batch_1", 2), faults.payload(cancelling))
+    with pytest.raises(ProviderError, match="send the rest again") as caught:
+        embed(cached, TEXTS, on_submit=ids.append, poll_seconds=0)
+    assert set(caught.value.completed) == set(range(8))
+    server.batches.outcome = "completed"
+    assert np.array_equal(embed(cached, TEXTS, job_ids=ids, poll_seconds=0), server.vectors(TEXTS))
+    assert submitted(server) == [TEXTS, TEXTS[8:]]
+
+
 def test_an_input_that_a_job_refuses_is_found_online(
     cached: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
 ) -> None:

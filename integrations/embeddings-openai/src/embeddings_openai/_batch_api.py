@@ -31,7 +31,7 @@ Onward = Callable[[Request], Awaitable[Vectors]]
 
 _CROWDED = "token_limit_exceeded"
 _MOST_REFUSALS = 20
-_RUNNING = {"validating", "in_progress", "finalizing"}
+_RUNNING = {"validating", "in_progress", "finalizing", "cancelling"}
 
 
 @dataclass(slots=True)
