@@ -97,7 +97,15 @@ class TestSearch:
         assert later.search("a question") == index.search("a question")
         assert later.model.fingerprint == model.fingerprint
 
-    @pytest.mark.parametrize(("question", "k", "message"), [(" \n", 5, "question is blank"), ("words", 0, "`k` is 0")])
+    @pytest.mark.parametrize(
+        ("question", "k", "message"),
+        [
+            (" \n", 5, "question is blank"),
+            (["words"], 5, "question is a `list`"),
+            ("words", 0, "`k` is 0"),
+            ("words", "3", "`k` is '3'"),
+        ],
+    )
     def test_a_question_that_makes_no_sense_is_refused(self, index, docs, question, k, message):
         index.add(docs)
         with pytest.raises(InvalidInputError, match=message):

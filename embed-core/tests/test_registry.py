@@ -33,6 +33,10 @@ class Acme(MockEmbedding):
     trust_remote_code: bool = False
     api_key: Annotated[SecretStr | None, OPERATIONAL] = None
 
+    @classmethod
+    def known_models(cls):
+        return ("acme-small",)
+
 class Prefixed(Acme):
     provider: ClassVar[str | None] = "prefixed"
 
@@ -299,6 +303,11 @@ def test_the_plugin_behind_a_spec_is_found_without_importing_it(acme, monkeypatc
 
 
 # Words for what is wrong
+
+
+def test_a_model_without_its_provider_is_told_where_it_is(acme):
+    with pytest.raises(UnknownProviderError, match="that is a model; write `acme:acme-small`"):
+        resolve_embed_model("acme-small")
 
 
 @pytest.mark.parametrize("spec", ["", "  ", ":model", "?dimensions=3", ":"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -189,8 +189,17 @@ def _provider(name: str) -> Plugin:
     hint = f"did you mean `{near[0]}`?" if near else "write `provider:model` or an alias"
     if "/" in name:
         hint = f"for a model of the Hugging Face hub write `local:{name}`"
+    elif offering := [f"`{plugin}:{name}`" for plugin in plugins if name in _known_models(plugins[plugin])]:
+        hint = f"that is a model; write {offering[0]}"
     msg = f"no installed package declares a provider `{name}`; {hint} ({there})"
     raise UnknownProviderError(msg)
+
+
+def _known_models(plugin: Plugin) -> Sequence[str]:
+    try:
+        return _class(plugin).known_models()
+    except Exception:  # it only helps to word an error
+        return ()
 
 
 def _class(plugin: Plugin) -> type[BaseEmbedding]:

@@ -183,6 +183,17 @@ def test_a_cached_model_that_is_known_to_have_no_modules_is_plain(tmp_path: Path
     assert not find("org/plain", cache_folder=str(tmp_path)).is_sentence_transformer
 
 
+def test_a_sparse_model_on_this_machine_is_not_listed_among_dense_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
+    put_in_hub(tmp_path, "org/dense", "c0ffee")
+    put_in_hub(
+        tmp_path, "org/sparse", "c0ffee", **{"config_sentence_transformers.json": '{"model_type": "SparseEncoder"}'}
+    )
+    assert HuggingFaceEmbedding.known_models()[1:] == ["org/dense"]
+
+
 def test_models_on_this_machine_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path))
     put_in_hub(tmp_path, "org/two--dashes", "a" * 40)

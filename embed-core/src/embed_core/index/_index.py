@@ -160,6 +160,8 @@ class Index:
             ConfigurationError: there is no index in the folder.
             SpaceMismatchError: the index was built with another model.
         """
+        if not isinstance(question, str):
+            raise InvalidInputError(f"the question is a `{type(question).__name__}`, not a `str`")
         if not question.strip():
             raise InvalidInputError("the question is blank; ask in some words")
         _check_count(k)
@@ -258,6 +260,6 @@ def _check_fixed(stamp: Stamp, wanted: Mapping[str, int | None]) -> None:
             raise ConfigurationError(msg)
 
 
-def _check_count(k: int) -> None:
-    if k < 1:
-        raise InvalidInputError(f"`k` is {k}; it must be at least 1")
+def _check_count(k: object) -> None:
+    if not isinstance(k, int) or k < 1:
+        raise InvalidInputError(f"`k` is {k!r}; it must be a number from 1 on")

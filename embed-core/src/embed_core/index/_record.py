@@ -45,7 +45,9 @@ def item(record: Record, source: str, prefix: str) -> Item:
         metadata = json.dumps(dict(record.metadata), ensure_ascii=False, allow_nan=False) if record.metadata else None
         (metadata or "").encode()
     except UnicodeEncodeError as error:
-        raise UnreadableError("holds bytes that are no text, or a lone surrogate; repair its source") from error
+        raise UnreadableError(
+            "holds bytes that are no text, or a lone surrogate; repair its source or choose other columns"
+        ) from error
     except (TypeError, ValueError) as error:
         raise UnreadableError(f"has metadata that are no JSON ({str(error)[:_SHOWN]})") from error
     id_ = "" if record.id is None else prefix + record.id

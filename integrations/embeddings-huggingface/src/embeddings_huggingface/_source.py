@@ -141,12 +141,17 @@ def cache(folder: str | None) -> str | None:
 
 
 def cached_models() -> list[str]:
-    """Return the names of the sentence-transformers models in the cache on this machine."""
+    """Return the names of the dense models of sentence-transformers in the cache on this machine."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(cache(None) or HF_HUB_CACHE)
-    found = folder.glob(f"models--*--*/snapshots/*/{_MODULES}")
+    found = (path for path in folder.glob(f"models--*--*/snapshots/*/{_MODULES}") if not _is_sparse(path))
     return sorted({"/".join(path.relative_to(folder).parts[0].split("--", 2)[1:]) for path in found})
+
+
+def _is_sparse(marker: Path) -> bool:
+    settings = marker.with_name(_SETTINGS)
+    return settings.is_file() and b'"SparseEncoder"' in settings.read_bytes()  # a damaged file is told when it is used
 
 
 def _folder(path: Path, expected: Sequence[str]) -> Source:
