@@ -14,8 +14,9 @@ from embed_core.middleware.rate_limited import RateLimited
 from pydantic import PrivateAttr
 
 from embeddings_openai import _models
-from embeddings_openai._batch_api import Answered, Offline, Results
+from embeddings_openai._batch_api import Answered, Offline
 from embeddings_openai._connected import Address, address, sends_key
+from embeddings_openai._jobs import Jobs, Results
 from embeddings_openai._openai_model import OpenAIModel
 
 _ADDRESS = "https://api.openai.com/v1"
@@ -98,12 +99,14 @@ class OpenAIEmbedding(OpenAIModel):
         twin.rate_limiter = None
         twin._meter, twin._clients = self._meter, self._connections()
         twin._offline = Offline(
-            client=twin._clients.sync,
-            where=self._endpoint(),
-            plan=partial(twin._weakly(twin._plan), "text"),
-            body=self._exchange().body,
+            Jobs(
+                client=twin._clients.sync,
+                where=self._endpoint(),
+                plan=partial(twin._weakly(twin._plan), "text"),
+                body=self._exchange().body,
+                results=results,
+            ),
             retry=self.retry,
-            results=results,
             job_ids=tuple(job_ids),
             on_submit=on_submit,
             poll_seconds=poll_seconds,
