@@ -311,6 +311,48 @@ def test_an_answer_that_does_not_fit_is_an_error(model: OpenAIEmbedding, server:
         model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
 
 
+def changed(**changes: object) -> Callable[[bytes], bytes]:
+    return lambda line: json.dumps(json.loads(line) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda line: b"",
+        lambda line: line[:100],
+        lambda line: b"\xff",
+        lambda line: b"[1, 2]",
+        changed(custom_id=None),
+        changed(custom_id=["0"]),
+        changed(custom_id="no such request"),
+        changed(response={"body": {}}),
+        changed(response={"status_code": "fine", "body": {}}),
+        changed(response="fine"),
+    ],
+)
+def test_an_odd_line_costs_its_own_texts_only(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, odd: Callable[[bytes], bytes]
+) -> None:
+    ids: list[str] = []
+    model._capabilities().max_inputs = 4
+    model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
+    name = server.batches.jobs[ids[0]]["output_file_id"]
+    last, *others = server.batches.files[name].splitlines()
+    server.batches.files[name] = b"\n".join([odd(last), *others])
+    assert np.array_equal(model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0), server.vectors(TEXTS))
+    assert online(server) == [TEXTS[8:]]  # as texts that the job leaves out without a word
+
+
+def test_an_answer_that_comes_twice_counts_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    ids: list[str] = []
+    model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
+    used = model.usage.tokens
+    name = server.batches.jobs[ids[0]]["output_file_id"]
+    server.batches.files[name] = b"\n".join([server.batches.files[name], b""] * 2)
+    model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
+    assert model.usage.tokens == 2 * used
+
+
 # Money and progress
 
 

@@ -96,26 +96,37 @@ class Jobs:
         return texts
 
     def read(self, job: Any, texts: Sequence[str]) -> None:
-        """Take the vectors of the texts out of a job's answers, and the reason of every failure."""
+        """Take the vectors of the texts out of a job's answers, and the reason of every failure.
+
+        A line that makes no sense is no answer, and neither is a second one to the same request.
+        """
         wanted = set(texts)
         inputs = {line["custom_id"]: line["body"]["input"] for line in self._lines(job.input_file_id)}
         for answer in (*self._lines(job.output_file_id), *self._lines(job.error_file_id)):
-            asked = inputs.get(answer["custom_id"], [])
             try:
+                asked = inputs[answer["custom_id"]]
                 self._take(asked, answer, wanted)
             except EmbedError as error:
                 if not isinstance(error, InvalidInputError):
                     self.results.failures.update(dict.fromkeys(wanted.intersection(asked), error))
+            except (AttributeError, LookupError, TypeError, ValueError):
+                continue
+            del inputs[answer["custom_id"]]
         missing = wanted - self.results.vectors.keys() - self.results.failures.keys()
         if job.status != "completed":
             self.results.failures.update(dict.fromkeys(missing, self._unfinished(job)))
 
-    def _lines(self, file_id: str | None) -> Iterator[Mapping[str, Any]]:
+    def _lines(self, file_id: str | None) -> Iterator[Any]:
+        """Yield what the lines of a file hold, where it is JSON."""
         if file_id is not None:
             with self.client() as client:
                 content = client.files.content(file_id).content
             for line in content.splitlines():
-                yield json.loads(line)
+                try:
+                    holds = json.loads(line)
+                except ValueError:
+                    continue
+                yield holds
 
     def _take(self, asked: Sequence[str], answer: Mapping[str, Any], wanted: set[str]) -> None:
         response = answer.get("response")
