@@ -23,6 +23,8 @@ from embeddings_openai._headers import retry_after, seconds
         ("6 parsecs", None),
         ("nan", None),
         ("inf", None),
+        ("-5", None),
+        ("-1s", None),
     ],
 )
 def test_durations_in_every_form(duration: str, expected: float | None) -> None:
@@ -66,6 +68,18 @@ def test_nonsense_asks_for_nothing() -> None:
 def test_words_count_where_headers_are_silent(message: str, expected: float | None) -> None:
     found = retry_after({}, message)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize("name", ["retry-after", "retry-after-ms"])
+def test_a_negative_time_asks_for_nothing(name: str) -> None:
+    assert retry_after({name: "-5"}) is None
+
+
+@pytest.mark.parametrize("reset", [{}, {"x-ratelimit-reset-tokens": "-1"}, {"x-ratelimit-reset-tokens": "0"}])
+def test_an_exhausted_budget_that_does_not_tell_when_it_is_full_again_asks_for_nothing(reset: dict[str, str]) -> None:
+    assert retry_after({"x-ratelimit-remaining-tokens": "0", **reset}) is None
+    known = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}
+    assert retry_after({"x-ratelimit-remaining-tokens": "0", **reset, **known}) == 1.0
 
 
 def test_an_exhausted_budget_tells_when_it_is_full_again() -> None:

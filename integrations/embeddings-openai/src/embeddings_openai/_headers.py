@@ -14,7 +14,7 @@ _ASKED = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms
 
 
 def seconds(duration: str) -> float | None:
-    """Return the seconds of a duration such as "6m0s", "20ms" or "1.5"; None if it is none."""
+    """Return the seconds of a duration such as "6m0s", "20ms" or "1.5"; None if it is none, as "-1" is."""
     text = duration.strip().lower()
     try:
         number = float(text)
@@ -23,7 +23,7 @@ def seconds(duration: str) -> float | None:
         if not parts or _PART.sub("", text).strip():
             return None
         return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
-    return number if math.isfinite(number) else None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
@@ -38,7 +38,7 @@ def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
     if match := _ASKED.search(message.lower()):
         return seconds(match[1].replace(" seconds", "s").replace(" second", "s"))
     spent = [name for name in ("requests", "tokens") if headers.get(f"x-ratelimit-remaining-{name}") == "0"]
-    return max((seconds(headers.get(f"x-ratelimit-reset-{name}", "")) or 0.0 for name in spent), default=None)
+    return max(filter(None, (seconds(headers.get(f"x-ratelimit-reset-{name}", "")) for name in spent)), default=None)
 
 
 def _until(date: str, now: str) -> float | None:
