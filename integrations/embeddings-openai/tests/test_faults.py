@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from embed_core import Vectors
+from embed_core import RetryPolicy, Vectors
 from embed_core.errors import (
     AuthenticationError,
     EmbeddingIntegrityError,
@@ -30,6 +30,11 @@ Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
 TEXTS = ["one", "two", "three", "four"]
 ATTEMPTS = 4
+
+
+def answer(embedding: object) -> dict[str, object]:
+    return {"data": [{"index": index, "embedding": embedding} for index in range(2)]}
+
 
 PASSING: dict[str, Callable[[], Fault]] = {
     "429": faults.rate_limited,
@@ -65,8 +70,10 @@ FINAL: dict[str, tuple[Callable[[], Fault], type[EmbedError]]] = {
     "all shorter": (faults.every_vector_shorter, EmbeddingIntegrityError),
     "no list": (lambda: faults.payload({"object": "list", "data": 3}), EmbeddingIntegrityError),
     "no object": (lambda: faults.payload([1, 2]), EmbeddingIntegrityError),
+    "more than float32 holds": (lambda: faults.payload(answer([1e300, *[0] * 1535])), EmbeddingIntegrityError),
+    "more than any float holds": (lambda: faults.payload(answer([10**400])), EmbeddingIntegrityError),
     "no base64": (
-        lambda: faults.payload({"data": [{"index": i, "embedding": "A"} for i in range(2)]}),
+        lambda: faults.payload(answer("A")),
         EmbeddingIntegrityError,
     ),
 }
@@ -128,6 +135,30 @@ def test_a_server_that_hangs_is_given_up(in_twos: OpenAIEmbedding, server: FakeE
 def test_a_shuffled_answer_is_put_right(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
     server.inject(faults.shuffled(), faults.shuffled())
     assert np.array_equal(embed(in_twos, TEXTS), server.vectors(TEXTS))
+
+
+@pytest.mark.parametrize("tokens", ["n/a", [4], float("inf"), float("nan"), -5, 1e30, None, {}])
+def test_an_account_that_makes_no_sense_is_none_and_costs_no_vector(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, tokens: object
+) -> None:
+    vectors = [{"index": row, "embedding": server.vector(text).tolist()} for row, text in enumerate(TEXTS)]
+    server.inject(faults.payload({"data": vectors, "usage": {"prompt_tokens": tokens}}))
+    assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert (model.usage.requests, model.usage.tokens) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.rate_limited("-5"), faults.rate_limited(x_ratelimit_remaining_tokens="0")],
+    ids=["negative", "no reset"],
+)
+def test_a_time_that_makes_no_sense_is_waited_for_as_if_none_was_named(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, fault: Fault
+) -> None:
+    model.retry = RetryPolicy(max_retries=8, initial_seconds=0.1, max_seconds=0.1)
+    server.inject(*[fault] * 8)
+    model.get_text_embedding("a")
+    assert server.requests[-1].at - server.requests[0].at > 0.1  # 0.4 on average
 
 
 def test_an_input_the_provider_refuses_never_fails_its_neighbours(

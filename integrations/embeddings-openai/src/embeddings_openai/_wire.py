@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pybase64 import b64decode
 from embeddings_openai._errors import Endpoint, Refusal
 
 _FLOAT = 4
+_MOST_TOKENS = 2**31  # of an account that makes sense
 
 
 def decode(body: bytes, headers: Mapping[str, str], where: Endpoint) -> ProviderResponse:
@@ -38,9 +40,10 @@ def read(payload: Any, headers: Mapping[str, str], where: Endpoint) -> ProviderR
     try:
         items = payload["data"]
         indices = [item.get("index", position) for position, item in enumerate(items)]
-        vectors = _rows([item["embedding"] for item in items])
+        with np.errstate(over="ignore"):  # what exceeds float32 is found out as infinite
+            vectors = _rows([item["embedding"] for item in items])
         indices = [int(index) for index in indices]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         msg = f"`{where.model}` at {where.base_url} answered JSON that holds no list of embeddings ({error!r})"
         raise EmbeddingIntegrityError(msg) from error
     model = payload.get("model")
@@ -65,14 +68,23 @@ def _rows(embeddings: Sequence[Any]) -> Any:
 
 def _bytes(embedding: Any) -> bytes:
     """Return a vector's float32 numbers, whichever form was sent."""
-    return b64decode(embedding, validate=True) if isinstance(embedding, str) else np.asarray(embedding, "<f4").tobytes()
+    if isinstance(embedding, str):
+        return b64decode(embedding, validate=True)
+    vector = np.asarray(embedding, "<f4")
+    if vector.ndim != 1:
+        msg = f"an embedding of shape {vector.shape}"
+        raise ValueError(msg)
+    return vector.tobytes()
 
 
 def _usage(usage: Any) -> dict[str, int] | None:
-    if not isinstance(usage, Mapping):
-        return None
-    tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
-    return {"tokens": int(tokens)} if tokens else None
+    """Return the tokens that were counted; an account that makes no sense is none."""
+    if isinstance(usage, Mapping):
+        for name in ("prompt_tokens", "total_tokens"):
+            with suppress(KeyError, TypeError, ValueError, OverflowError):
+                if 0 < (tokens := int(usage[name])) < _MOST_TOKENS:
+                    return {"tokens": tokens}
+    return None
 
 
 def _no_json(body: bytes, headers: Mapping[str, str], where: Endpoint) -> ProviderUnavailableError:
