@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import socket
 from collections.abc import Callable
 from typing import TypeAlias
@@ -23,7 +25,7 @@ from embed_core.errors import (
 from embed_core.testing import FakeEmbeddingServer, faults
 from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
-from embeddings_openai._errors import Endpoint, Refusal
+from embeddings_openai._errors import Endpoint, Refusal, translated
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 Unreachable: TypeAlias = Callable[..., EmbedError]
@@ -157,9 +159,25 @@ def test_a_header_that_a_gateway_echoes_is_not_shown(unreachable: Unreachable, s
     assert token not in str(error.__cause__)
 
 
-def test_no_address_at_all(unreachable: Unreachable) -> None:
-    error = unreachable("api.openai.com/v1")
+def test_a_short_header_is_no_secret_that_garbles_words(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
+    server.inject(faults.error(403, "the region is not allowed"))
+    error = unreachable(server.base_url, default_headers={"x-version": "1", "x-on": "e"})
+    assert "(403: the region is not allowed; request id req_1)" in str(error)
+
+
+def test_an_error_that_is_kept_holds_no_key(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
+    server.inject(faults.error(401, f"Incorrect API key provided: {KEY}.", x_echo=KEY))
+    error = unreachable(server.base_url)
+    assert KEY not in repr(vars(error))
+    assert KEY.encode() not in pickle.dumps(error)
+
+
+@pytest.mark.parametrize("address", ["api.openai.com/v1", "localhost:8080/v1", "ftp://here/v1"])
+def test_no_address_at_all(unreachable: Unreachable, address: str) -> None:
+    error = unreachable(address)
+    assert isinstance(error, ConfigurationError)
     assert "no usable address; check `api_base`" in str(error)
+    assert not error.retryable
 
 
 def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
@@ -167,6 +185,11 @@ def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeE
     error = unreachable(server.base_url, timeout=0.1)
     assert isinstance(error, ProviderTimeoutError)
     assert "raise `timeout`" in str(error)
+
+
+def wrong(*place: object, said: str = "Input should be a valid string") -> dict[str, object]:
+    """Return what pydantic says of a field, and all that it repeats."""
+    return {"type": "string_type", "loc": place, "msg": said, "input": ["a text with `input` and token", 5]}
 
 
 @pytest.mark.parametrize(
@@ -187,6 +210,14 @@ def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeE
             InputTooLongError,
         ),
         (422, {"detail": [{"loc": ["body", "input"], "msg": "field required"}]}, InvalidInputError),
+        (422, {"detail": [wrong("body", "input", 3)]}, InvalidInputError),
+        (422, {"detail": [wrong("body", "user")]}, ProviderError),
+        (422, {"detail": [wrong("body", "input_type")]}, ProviderError),
+        (422, {"detail": [wrong("body", "colour", said="Extra inputs are not permitted")]}, ProviderError),
+        (400, {"object": "error", "message": str([wrong("body", "user")]), "code": 400}, ProviderError),
+        (400, {"object": "error", "message": str([wrong("body", "input")]), "code": 400}, InvalidInputError),
+        (400, {"message": "user\n  Input should be a valid string [type=string_type, input_value=5]"}, ProviderError),
+        (400, {"error": {"message": "Input type 'qery' is unknown"}}, ProviderError),
         (500, {"error": {"message": "input is too large to process.", "type": "server_error"}}, InputTooLongError),
         (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
         (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
@@ -202,6 +233,23 @@ def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeE
 )
 def test_the_forms_of_many_servers_are_understood(status: int, body: object, kind: type[EmbedError]) -> None:
     assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
+
+
+def test_a_wrong_argument_is_sent_once_and_named(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    body = json.dumps({"detail": [wrong("body", "user")]})
+    server.inject_when(lambda request: "user" in request.body, Fault(status=422, body=body.encode()))
+    model.additional_kwargs = {"user": 5}
+    with pytest.raises(ProviderError, match=r"\(422: body.user: Input should be a valid string; request id") as caught:
+        model.embed_texts([f"text {number}" for number in range(100)])
+    assert len(server.requests) == 1
+    assert "a text with" not in str(caught.value)
+
+
+def test_an_answer_of_several_lines_is_one_line() -> None:
+    said = "400, message:\n  Not enough data"
+    assert "(500: 400, message: Not enough data)" in str(Refusal.read(500, {}, said).as_error(HERE))
+    with pytest.raises(ProviderError, match=r"OSError: 400, message: Not enough data$"), translated(HERE):
+        raise OSError(said)
 
 
 def test_a_long_answer_is_shortened() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embed_core.errors import (
     AuthenticationError,
+    ConfigurationError,
     EmbedError,
     InputTooLongError,
     InvalidInputError,
@@ -29,9 +30,11 @@ _TOO_LONG = re.compile(
     r"|batch size .{0,20}maximum|too many tokens|longer than the maximum|exceeds? .{0,40}(?:context|tokens?|length)",
     re.IGNORECASE,
 )
-_ABOUT_INPUT = re.compile(r"\binputs?\b|empty string", re.IGNORECASE)
+_ABOUT_INPUT = re.compile(r"\binputs?\b(?! should be| are not permitted| type)|empty string", re.IGNORECASE)
+_PYDANTIC = re.compile(r"""["']loc["']: ?[\[(](.{0,200}?)[\])], ["']msg["']: ?(["'])(.{0,300}?)\2""")
 _NAMED = re.compile(r"\binput\[(\d+)\]")
 _SHOWN = 300
+_SHORTEST_SECRET = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Endpoint:
 
     Attributes:
         secret: the key, only to take it out of what others say.
-        others: the values of headers, which may be secrets too.
+        others: the values of headers, which may be secrets too where they are long enough.
         key_variable: the environment variable it may come from.
     """
 
@@ -55,9 +58,15 @@ class Endpoint:
 
     def scrub(self, text: str) -> str:
         """Return the text without secrets."""
-        for secret in filter(None, (self.secret, *self.others)):
+        secrets = {self.secret, *(other for other in self.others if len(other) >= _SHORTEST_SECRET)}
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):  # one may be a part of another
             text = text.replace(secret, "***")
         return text
+
+    def quote(self, text: object) -> str:
+        """Return what somebody else said as one line of decent length, without secrets."""
+        line = " ".join(self.scrub(str(text)).split())
+        return line if len(line) <= _SHOWN else line[:_SHOWN] + " …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +92,7 @@ class Refusal:
             inner = {"message": inner, "code": outer.get("error_type")}
         names = [str(inner.get(name) or "").lower() for name in ("code", "type", "error_type")]
         code = next((name for name in names if name in _QUOTA | _BUSY), next(filter(None, names), ""))
-        message = str(inner.get("message") or inner.get("detail") or inner)
+        message = _without_echo(str(inner.get("message") or inner.get("detail") or inner))
         if status < 400:  # a gateway wraps an error in a success
             status = next((int(name) for name in names if name.isdecimal() and 400 <= int(name) < 600), 502)
         return cls(status, code, message, headers)
@@ -116,8 +125,7 @@ class Refusal:
 
     def as_error(self, where: Endpoint) -> EmbedError:
         """Return the error, saying what happened and what to do."""
-        said = where.scrub(self.message)
-        said = said if len(said) <= _SHOWN else said[:_SHOWN] + " …"
+        said = where.quote(self.message)
         request_id = self.headers.get("x-request-id") or self.headers.get("apim-request-id")
         named = f"; request id {request_id}" if request_id else ""
         message = f"`{where.model}` at {where.base_url}: {self._words(where)} ({self.status}: {said}{named})"
@@ -127,7 +135,7 @@ class Refusal:
             error: EmbedError = kind(message, status_code=self.status, retry_after=asked, request_id=request_id)
         else:
             error = kind(message, indices=[int(index) for index in _NAMED.findall(self.message)])
-        vars(error)["refusal"] = self
+        vars(error)["refusal"] = replace(self, message=where.scrub(self.message), headers={})
         return error
 
     def _words(self, where: Endpoint) -> str:
@@ -147,6 +155,15 @@ class Refusal:
             InputTooLongError: "more tokens than one input or request may have; see `long_text` and `embed_batch_size`",
             InvalidInputError: "an input was refused",
         }.get(kind, "the request was refused; check the arguments of the model")
+
+
+def _without_echo(message: str) -> str:
+    """Return where and what, such as "body.user: Input should be a valid string", of errors that hold all inputs."""
+    found = [
+        (".".join(part.strip(" '\"") for part in place.split(",") if part), said)
+        for place, _, said in _PYDANTIC.findall(message)
+    ]
+    return "; ".join(f"{place}: {said}" for place, said in found) or message
 
 
 def refusal(error: EmbedError) -> Refusal | None:
@@ -176,19 +193,21 @@ def _translate(error: Exception, where: Endpoint) -> EmbedError:
     if isinstance(error, openai.APITimeoutError) and not _failed_to_connect(error):
         return ProviderTimeoutError(f"{asked}: no answer in time; raise `timeout` or lower `embed_batch_size`")
     if isinstance(error, openai.APIConnectionError):
-        return ProviderUnavailableError(f"{asked}: {where.scrub(_connection_words(error))}")
-    return ProviderError(f"{asked}: {type(error).__name__}: {where.scrub(str(error))}")
+        kind, words = _connection_words(error, where)
+        return kind(f"{asked}: {words}")
+    return ProviderError(f"{asked}: {type(error).__name__}: {where.quote(error)}")
 
 
-def _connection_words(error: BaseException) -> str:
+def _connection_words(error: BaseException, where: Endpoint) -> tuple[type[EmbedError], str]:
     chain = _causes(error)[::-1]  # what the system said first: libraries put words of their own around it
-    said = next((str(one) for one in chain if str(one)), type(error).__name__)
+    said = where.quote(next((one for one in chain if str(one)), type(error).__name__))
     for one in chain:
         lower = f"{type(one).__name__} {one}".lower()
         for words, meaning in _CONNECTION:
             if any(word in lower for word in words):
-                return f"{meaning} ({said})"
-    return f"the connection failed ({said}); check the network and `api_base`"
+                kind = ConfigurationError if meaning == _NO_ADDRESS else ProviderUnavailableError
+                return kind, f"{meaning} ({said})"
+    return ProviderUnavailableError, f"the connection failed ({said}); check the network and `api_base`"
 
 
 def _failed_to_connect(error: BaseException) -> bool:
@@ -205,12 +224,13 @@ def _causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
+_NO_ADDRESS = "no usable address; check `api_base`"
 _CONNECTION = (
     (("certificate", "ssl", "tls"), "no trusted TLS connection; set `SSL_CERT_FILE` to your proxy's root certificate"),
     (("proxy",), "the proxy refused the connection; check `HTTPS_PROXY` and `NO_PROXY`"),
     (("name or service", "nodename", "getaddrinfo", "name resolution"), "the host name is unknown; check `api_base`"),
     (("refused",), "nobody listens there; check `api_base` and that the server runs"),
-    (("unsupportedprotocol", "localprotocol", "invalidurl"), "no usable address; check `api_base`"),
+    (("unsupportedprotocol", "invalidurl"), _NO_ADDRESS),
 )
 
 
