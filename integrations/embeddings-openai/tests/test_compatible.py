@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -128,8 +129,20 @@ def test_a_server_that_never_sends_vectors_is_an_error(
     assert formats(server) == ["base64", "float", None]
 
 
-def test_many_refusals_at_once_go_down_one_step(server: FakeEmbeddingServer) -> None:
-    server.base64, server.latency = "refuse", 0.05
+def test_one_empty_answer_of_a_server_that_gives_base64_changes_nothing(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    embed(model, TEXTS)
+    server.inject(faults.payload({"data": []}))
+    with pytest.raises(EmbeddingIntegrityError, match="answered 0 vectors for 4 inputs"):
+        embed(model, TEXTS)
+    embed(model, TEXTS)
+    assert formats(server) == ["base64"] * 3
+
+
+@pytest.mark.parametrize("behaviour", ["refuse", "empty"])
+def test_many_refusals_at_once_go_down_one_step(server: FakeEmbeddingServer, behaviour: str) -> None:
+    server.base64, server.latency = behaviour, 0.05  # type: ignore[assignment]  # one of its literals
     with OpenAICompatibleEmbedding("e5", api_base=server.base_url, embed_batch_size=1) as model:
         assert np.array_equal(model.embed_texts(TEXTS), server.vectors(TEXTS))
     assert set(formats(server)) == {"base64", "float"}
@@ -182,6 +195,15 @@ def test_an_answer_without_positions_or_usage_is_in_input_order(
     assert model.usage.tokens == 0
 
 
+@pytest.mark.parametrize("embedding", [[[1, 2], [3, 4]], 5, True, None, "", [], {}, [1e300, 0], [[]]])
+def test_what_is_no_vector_is_never_taken_for_one(server: FakeEmbeddingServer, embed: Embed, embedding: object) -> None:
+    server.inject(faults.payload({"data": [{"index": index, "embedding": embedding} for index in range(4)]}))
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, normalize=True) as model:
+        with pytest.raises(EmbeddingIntegrityError):
+            embed(model, TEXTS)
+        assert len(server.requests) == 1
+
+
 def test_instructions_go_before_queries_and_texts(server: FakeEmbeddingServer) -> None:
     with OpenAICompatibleEmbedding(
         "e5", api_base=server.base_url, query_instruction="query: ", text_instruction="passage: "
@@ -193,19 +215,25 @@ def test_instructions_go_before_queries_and_texts(server: FakeEmbeddingServer) -
 # Limits
 
 
-def too_many(most: int) -> faults.Fault:
-    body = f'{{"error":"batch size 4 > maximum allowed batch size {most}","error_type":"Validation"}}'
-    return faults.Fault(status=422, body=body.encode())
+TOO_MANY = {
+    "TEI": (413, "batch size 4 > maximum allowed batch size 2"),
+    "TEI, older": (422, "batch size 4 > maximum allowed batch size 2"),
+    "OpenAI": (400, "Invalid 'input': array too long. Expected an array with maximum length 2, but got length 4."),
+    "FastAPI": (422, "{'loc': ['body', 'input'], 'msg': 'List should have at most 2 items after validation, not 4'}"),
+    "DashScope": (400, "Value error, batch size is invalid, it should not be larger than 2.: input.contents"),
+    "Cohere": (400, "invalid inputs: total number of texts must be at most 2 - received 4"),
+}
 
 
+@pytest.mark.parametrize(("status", "message"), TOO_MANY.values(), ids=TOO_MANY)
 def test_a_limit_on_inputs_is_learned_and_kept(
-    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed, status: int, message: str
 ) -> None:
-    server.inject_when(lambda request: len(request.inputs) > 2, too_many(2))
+    server.inject_when(lambda request: len(request.inputs) > 2, faults.error(status, message))
     texts = [*TEXTS, "five"]
     assert np.array_equal(embed(model, texts), server.vectors(texts))
     assert [len(request.inputs) for request in server.requests] == [5, 2, 2, 1]
-    embed(model, texts)
+    embed(model, [text * 100 for text in texts])
     assert [len(request.inputs) for request in server.requests[4:]] == [2, 2, 1]
 
 
@@ -226,6 +254,53 @@ def test_a_limit_on_bytes_is_learned_and_kept(
     assert [len(request.inputs) for request in server.requests] == [8, 4, 4]
     embed(model, texts)
     assert [len(request.inputs) for request in server.requests[3:]] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Input 7: at most 3 newlines are allowed",
+        "input[3] exceeds the limit of 5 characters",
+        "all inputs must have at most 5 characters",
+        "Invalid 'input[2]': string too short, must be more than 1 character",
+    ],
+)
+def test_a_limit_on_one_input_is_none_on_their_number(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, message: str
+) -> None:
+    texts = [str(number) for number in range(8)]
+    server.inject(faults.error(400, message))
+    with suppress(InvalidInputError):
+        model.embed_texts(texts)
+    del server.requests[:]
+    assert np.array_equal(model.embed_texts(texts), server.vectors(texts))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_limit_on_bytes_is_learned_from_what_was_refused_however_often(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed, workers: int
+) -> None:
+    server.limits.bytes, server.latency = 10_000, 0.01
+    model.embed_batch_size, model.num_workers = 256, workers
+    texts = [f"{number:04} " + "x" * 95 for number in range(2000)]  # 200 kB, so 20 requests at best
+    assert np.array_equal(embed(model, texts), server.vectors(texts))
+    assert len(server.requests) < 20 * 3
+    del server.requests[:]
+    embed(model, [text + "y" for text in texts])
+    assert len(server.requests) < 20 * 2
+
+
+def test_a_limit_on_bytes_that_turns_out_too_small_grows(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.inject(faults.error(413, "Request entity too large"))
+    texts = ["x" * 100] * 8
+    model.embed_texts(texts)
+    model.embed_texts(["x" * 800])
+    del server.requests[:]
+    model.embed_texts(texts)
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -313,7 +388,20 @@ def test_a_text_too_long_is_the_mean_of_its_parts_where_that_is_the_policy(
     halves = [words(150)[:449], words(150)[449:]]
     assert [request.inputs for request in server.requests[-2:]] == [[half] for half in halves]
     expected = np.average(server.vectors(halves).astype(np.float64), axis=0, weights=[449, 450])
-    assert np.allclose(vectors[1], expected, atol=1e-6)
+    assert np.allclose(vectors[1], expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_the_mean_of_vectors_without_unit_length_is_left_as_it_is(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+) -> None:
+    short_model.long_text = "mean"
+    long, first, second = (faults.error(413, "too long"), *map(one_vector, ([3.0, 0.0], [0.0, 5.0])))
+    server.inject(long, first, second)
+    assert np.allclose(short_model.embed_texts(["abcd"]), [[1.5, 2.5]])
+
+
+def one_vector(vector: list[float]) -> faults.Fault:
+    return faults.payload({"data": [{"index": 0, "embedding": vector}]})
 
 
 def test_a_culprit_that_the_server_names_is_cut_in_its_batch(

@@ -15,7 +15,11 @@ from embeddings_openai._models import TOKENS_PER_BYTE
 Format = Literal["base64", "float"] | None
 _FORMATS: tuple[Format, ...] = ("base64", "float", None)
 _TOO_LARGE = 413
-_MOST_INPUTS = re.compile(r"(?:max(?:imum)?|at most|up to|limit|exceed\w*|more than|less than)\D{0,40}?(\d+)")
+_ABOUT_COUNT = re.compile(r"\bbatch|\barray too long|\b(?:inputs|texts|items|elements)\b")
+_MOST_INPUTS = re.compile(
+    r"(?:max(?:imum)?|at most|up to|limit|exceed\w*|(?:more|less|larger) than)\D{0,40}?(\d+)"
+    r"(?!\d| ?(?:byte|char|[km]i?b\b))"
+)
 _REQUEST_LIMIT = re.compile(r"requested (\d+) tokens, max (\d+) tokens per request")
 _INPUT_LIMIT = re.compile(r"length (?:is|of) (\d+)|less than (\d+) tokens|max\D{0,30}?(\d+) tokens")
 _REQUESTED = re.compile(r"requested (\d+)|given: ?(\d+)|(?:resulted in|has|got) (\d+) tokens")
@@ -43,11 +47,11 @@ class Capabilities:
         formats: how vectors may be asked for, the best first; None leaves `encoding_format` out.
         without_dimensions: the models that refuse the parameter `dimensions`.
         max_inputs: most inputs of a request, where the server has named a limit.
-        max_bytes: most UTF-8 bytes of a request, where it refused more.
+        max_bytes: most UTF-8 bytes of a request, guessed where it refused more without saying how many it takes.
         max_tokens: most tokens of a request, where it has named a limit.
         tokens_per_byte: how densely it counts at worst.
         input_tokens: most tokens of one input, by model.
-        proven: whether it has ever answered as such a server does.
+        proven: the models that have ever given vectors.
     """
 
     formats: tuple[Format, ...] = _FORMATS
@@ -57,7 +61,7 @@ class Capabilities:
     max_tokens: int | None = None
     tokens_per_byte: float = TOKENS_PER_BYTE
     input_tokens: Mapping[str, int] = field(default_factory=dict)
-    proven: bool = False
+    proven: frozenset[str] = frozenset()
 
     def refused(self, body: Mapping[str, Any], error: EmbedError, *, may_cut: bool) -> bool:
         """Learn from a refusal; tell whether the same inputs can be asked for in another way.
@@ -71,32 +75,48 @@ class Capabilities:
             return False
         message = answer.message.lower()
         if "encoding_format" in body and ("encoding_format" in message or "base64" in message):
-            return self.without_format(body["encoding_format"])
+            return self._without_format(body["encoding_format"])
         if may_cut and "dimensions" in body and "dimension" in message:
             self.without_dimensions |= {body["model"]}
             return True
         if isinstance(error, InvalidInputError):
-            self._learn_limits(body["model"], body["input"], message, answer.status)
+            self._learn_limits(body, error, message, answer.status)
         return False
 
-    def without_format(self, format_: Format) -> bool:
+    def answered(self, body: Mapping[str, Any], count: int) -> bool:
+        """Learn from an answer of so many vectors; tell whether, having none, they can be asked for in another form."""
+        if not count:
+            format_ = body.get("encoding_format")
+            proven = body["model"] in self.proven and format_ == self.formats[0]
+            return not proven and self._without_format(format_)
+        if body["model"] not in self.proven:
+            self.proven |= {body["model"]}
+        if self.max_bytes is not None:
+            self.max_bytes = max(self.max_bytes, _size(body["input"]))
+        return False
+
+    def _without_format(self, format_: Format) -> bool:
         """Ask for vectors in another form from now on; tell whether there is one."""
         if self.formats[0] == format_ and len(self.formats) > 1:  # else another thread has been here
             self.formats = _FORMATS[_FORMATS.index(format_) + 1 :]
         return self.formats[0] != format_
 
-    def _learn_limits(self, model: str, texts: Sequence[str], message: str, status: int) -> None:
-        size = sum(len(text.encode()) for text in texts)
+    def _learn_limits(self, body: Mapping[str, Any], error: InvalidInputError, message: str, status: int) -> None:
+        """Take a limit from the words, else guess it from what was refused, not from what was guessed before."""
+        texts = body["input"]
+        size = _size(texts)
         if found := _REQUEST_LIMIT.search(message):
             requested, self.max_tokens = map(int, found.groups())
-            self.tokens_per_byte = max(self.tokens_per_byte, requested / size)
+            self.tokens_per_byte = max(self.tokens_per_byte, requested / max(size, 1))
         elif "token" in message:
             if (limit := counts(message).limit) is not None:
-                self.input_tokens = {**self.input_tokens, model: limit}
-        elif status == _TOO_LARGE:
-            self.max_bytes = min(self.max_bytes or size, size) // 2 if len(texts) > 1 else self.max_bytes
-        elif (most := _number(_MOST_INPUTS, message)) is not None and 0 < most < len(texts):
+                self.input_tokens = {**self.input_tokens, body["model"]: limit}
+        elif len(texts) == 1 or error.indices:  # too many is not the trouble
+            return
+        elif _ABOUT_COUNT.search(message) and 0 < (most := _number(_MOST_INPUTS, message) or 0) < len(texts):
             self.max_inputs = most
+        elif status == _TOO_LARGE:
+            self.max_bytes = min(self.max_bytes or size, max(size // 2, 1))
 
 
 _KNOWN: dict[str, Capabilities] = {}
@@ -105,6 +125,10 @@ _KNOWN: dict[str, Capabilities] = {}
 def capabilities(base_url: str) -> Capabilities:
     """Return what is known of the server at this address."""
     return _KNOWN.setdefault(base_url, Capabilities())
+
+
+def _size(texts: Sequence[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
 
 
 def _number(pattern: re.Pattern[str], message: str) -> int | None:

@@ -102,20 +102,18 @@ class Exchange:
                 texts = [*texts[:position], shorter, *texts[position + 1 :]]
                 cut.add(position)
                 continue
-            if not len(response.vectors) and self.capabilities.without_format(body.get("encoding_format")):
+            if self.capabilities.answered(body, len(response.vectors)):
                 continue
             return replace(response, vectors=self._fitted(response.vectors), truncated=len(cut))
 
     def _decoded(self, content: bytes, headers: Mapping[str, str]) -> ProviderResponse:
         """Decode an answer; nonsense passes where the server is known to know better, else the address is wrong."""
         try:
-            response = _wire.decode(content, headers, self.where)
+            return _wire.decode(content, headers, self.where)
         except ProviderUnavailableError as error:
             if self.capabilities.proven or refusal(error) is not None:
                 raise
             raise ProviderError(str(error)) from error.__cause__
-        self.capabilities.proven = True
-        return response
 
     def _cut_what_is_surely_too_long(self, texts: list[str]) -> tuple[list[str], set[int]]:
         """Spare the server what it would only refuse; the rest it counts itself."""
@@ -160,18 +158,25 @@ class Exchange:
         first = yield from self.about([left])
         second = yield from self.about([text[len(left) :]])
         sizes = np.array([len(left.encode()), len(data) - len(left.encode())], dtype=np.float64)
-        mean = np.average(np.stack([first.vectors[0], second.vectors[0]]).astype(np.float64), axis=0, weights=sizes)
+        halves = np.stack([first.vectors[0], second.vectors[0]]).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # infinite numbers are found out later
+            mean = np.average(halves, axis=0, weights=sizes)[np.newaxis]
         tokens = sum((one.usage or {}).get("tokens", 0) for one in (first, second))
-        vectors = mean[np.newaxis]
-        return ProviderResponse(unit(vectors) if self.normalizes else vectors, usage={"tokens": tokens})
+        return ProviderResponse(unit(mean) if self.normalizes or _are_unit(halves) else mean, usage={"tokens": tokens})
 
 
 def unit(vectors: Any) -> Vectors:
     """Return the rows with unit length, as float32; a row of zeros stays."""
     wide = np.asarray(vectors, dtype=np.float64)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
-    rows: Vectors = (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # infinite numbers are found out later
+        rows: Vectors = (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
     return rows
+
+
+def _are_unit(vectors: Any) -> bool:
+    """Tell whether rows have unit length, as far as their server's half precision would tell."""
+    return bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))
 
 
 def _shorter(text: str, error: EmbedError) -> str | None:
