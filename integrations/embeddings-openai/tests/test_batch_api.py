@@ -388,6 +388,20 @@ def test_max_cost_sends_no_job_that_would_exceed_it(model: OpenAIEmbedding, serv
     assert model._meter.reserved == 0
 
 
+def test_a_job_that_is_sent_again_is_reserved_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 15.0
+    server.batches.error, server.batches.outcome = ("token_limit_exceeded", "Enqueued token limit reached"), "failed"
+    ids: list[str] = []
+
+    def count(job_id: str) -> None:
+        ids.append(job_id)
+        if len(ids) == 3:
+            server.batches.outcome = "completed"
+
+    assert len(model.embed_batch_job(["x" * 80], on_submit=count, poll_seconds=0)) == 1
+    assert (model.usage.price, model._meter.reserved) == (10.0, 0)
+
+
 def test_a_model_goes_with_its_last_name_after_a_job_too(server: FakeEmbeddingServer) -> None:
     model = OpenAIEmbedding(api_key=KEY, api_base=server.base_url, max_cost=1, rate_limiter=RateLimiter())
     model.embed_batch_job(TEXTS, poll_seconds=0)

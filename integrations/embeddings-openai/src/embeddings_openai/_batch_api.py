@@ -69,8 +69,8 @@ class Offline:
             error.completed = {request.ids[row]: vector for row, vector in done.items()} | dict(error.completed)
             raise
         finally:
-            results.meter.release(results.reserved)
-            results.reserved = 0
+            for job_id in tuple(results.reserved):
+                results.release(job_id)
         return np.stack([done[row] for row in range(len(request.inputs))])
 
     async def _jobs(self, request: Request, io: Any) -> deque[tuple[str, list[str]]]:
@@ -108,10 +108,12 @@ class Offline:
             job = await self._finished(request, io, job_id, texts)
             if is_crowded_out(job) and refused < _MOST_REFUSALS:
                 refused += 1
+                self.api.results.release(job_id)
                 await io.sleep(self.poll_seconds if not jobs else 0)
                 jobs.append((await self._submit(request, io, texts), texts))
                 continue
             await self._call(request, io, partial(self.api.read, job, texts))
+            self.api.results.release(job_id)
             undone = self._undone(texts) if job_id in self.job_ids else []
             await self._place(request, onward, set(texts).difference(undone), done)
             if undone:
@@ -134,9 +136,14 @@ class Offline:
         self.api.results.failures.clear()
 
     async def _submit(self, request: Request, io: Any, texts: Sequence[str]) -> str:
-        self.api.results.reserved += self.reserve(texts)
-        file_id = await self._call(request, io, partial(self.api.upload, texts))
-        job_id: str = await self._call(request, io, partial(self.api.create, file_id))
+        aside = self.reserve(texts)
+        try:
+            file_id = await self._call(request, io, partial(self.api.upload, texts))
+            job_id = await self._call(request, io, partial(self.api.create, file_id))
+        except BaseException:
+            self.api.results.meter.release(aside)
+            raise
+        self.api.results.reserved[job_id] = aside
         if self.on_submit is not None:
             self.on_submit(job_id)
         return job_id

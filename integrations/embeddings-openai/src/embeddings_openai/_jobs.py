@@ -28,12 +28,20 @@ _CROWDED = "token_limit_exceeded"
 
 @dataclass(slots=True)
 class Results:
-    """What jobs have answered, by text, until it is placed: a vector, or why there is none."""
+    """What jobs have answered, by text, until it is placed: a vector, or why there is none.
+
+    Attributes:
+        reserved: the tokens set aside for each job that is under way.
+    """
 
     meter: Meter
     vectors: dict[str, Vectors] = field(default_factory=dict)
     failures: dict[str, EmbedError] = field(default_factory=dict)
-    reserved: int = 0
+    reserved: dict[str, int] = field(default_factory=dict)
+
+    def release(self, job_id: str) -> None:
+        """Give back what was set aside for a job: it is over, and what it used is charged."""
+        self.meter.release(self.reserved.pop(job_id, 0))
 
 
 @dataclass(frozen=True, slots=True)
