@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from embed_core import RateLimiter, Vectors
+from embed_core import RateLimiter, RetryPolicy, Vectors
 from embed_core.errors import (
     ConfigurationError,
     EmbeddingIntegrityError,
@@ -341,6 +342,19 @@ def test_an_odd_line_costs_its_own_texts_only(
     server.batches.files[name] = b"\n".join([odd(last), *others])
     assert np.array_equal(model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0), server.vectors(TEXTS))
     assert online(server) == [TEXTS[8:]]  # as texts that the job leaves out without a word
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_request_that_failed_within_its_job_is_not_waited_for(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, status: int
+) -> None:
+    model.retry = RetryPolicy(max_retries=10, initial_seconds=60, max_seconds=60)
+    answer = {"custom_id": "0", "response": {"status_code": status, "body": {"error": {"message": "not now"}}}}
+    server.inject_when(First("GET", "/files/file-2/content", 1), faults.payload(answer))
+    started = time.monotonic()
+    with pytest.raises(ProviderError, match=rf"\({status}: not now\); send the rest again"):
+        model.embed_batch_job(TEXTS, poll_seconds=0)
+    assert time.monotonic() - started < 10
 
 
 def test_an_answer_that_comes_twice_counts_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:

@@ -143,7 +143,10 @@ class Jobs:
             msg = f"`{self.where.model}`: the job did not do this request ({error.get('message')}); send the rest again"
             raise ProviderError(msg)
         if response["status_code"] >= 400:
-            raise Refusal.read(response["status_code"], {}, response["body"]).as_error(self.where)
+            refused = Refusal.read(response["status_code"], {}, response["body"]).as_error(self.where)
+            if refused.retryable:  # but what the job answered stays as it is
+                raise ProviderError(f"{refused}; send the rest again", status_code=response["status_code"])
+            raise refused
         found = _wire.read(response["body"], {}, self.where)
         indices = list(found.indices or ())
         if sorted(indices) != list(range(len(asked))):
