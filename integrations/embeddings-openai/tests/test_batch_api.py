@@ -223,6 +223,22 @@ def test_a_job_whose_creation_was_not_confirmed_is_not_created_twice(
     assert len(server.batches.jobs) == 1
 
 
+def test_a_process_that_ends_before_it_could_tell_the_id_of_its_job_finds_the_job_again(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    def end(job_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.embed_batch_job(TEXTS, on_submit=end, poll_seconds=0)
+    ids: list[str] = []
+    vectors = model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
+    assert np.array_equal(vectors, server.vectors(TEXTS))
+    assert ids == list(server.batches.jobs) == ["batch_1"]
+    model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)  # that one is over
+    assert ids == list(server.batches.jobs) == ["batch_1", "batch_2"]
+
+
 # What goes wrong
 
 

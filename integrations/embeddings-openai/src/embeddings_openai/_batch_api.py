@@ -138,8 +138,8 @@ class Offline:
     async def _submit(self, request: Request, io: Any, texts: Sequence[str]) -> str:
         aside = self.reserve(texts)
         try:
-            file_id = await self._call(request, io, partial(self.api.upload, texts))
-            job_id = await self._call(request, io, partial(self.api.create, file_id))
+            file = await self._call(request, io, partial(self.api.upload, texts))
+            job_id = await self._call(request, io, partial(self.api.create, *file))
         except BaseException:
             self.api.results.meter.release(aside)
             raise

@@ -63,7 +63,8 @@ class OpenAIEmbedding(OpenAIModel):
 
         What the cache holds is not sent, and what a job answers is in the cache before the next job is looked at. Jobs
         go on when the process dies: keep the ids that `on_submit` is told, and give them as `job_ids` the next time.
-        Texts that a job refuses are asked for online, to find the culprit.
+        A job under way that holds exactly what would be sent is found without its id, in case that got lost. Texts that
+        a job refuses are asked for online, to find the culprit.
 
         Args:
             texts: any number; a job takes 50,000.

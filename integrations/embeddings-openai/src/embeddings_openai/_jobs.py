@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from embed_core import Vectors
@@ -22,8 +23,11 @@ from embeddings_openai._exchange import Body
 from embeddings_openai._models import BATCH_DISCOUNT
 from embeddings_openai._usage import Meter
 
-RUNNING = {"validating", "in_progress", "finalizing", "cancelling"}
+_GOING_ON = {"validating", "in_progress", "finalizing"}
+RUNNING = _GOING_ON | {"cancelling"}
 _CROWDED = "token_limit_exceeded"
+_DIGEST = "embeddings_openai_sha256"
+"""The name under which a job keeps the digest of its file: what an answer that was lost would have told."""
 
 
 @dataclass(slots=True)
@@ -61,24 +65,34 @@ class Jobs:
     body: Callable[[list[str]], Body]
     results: Results
 
-    def upload(self, texts: Sequence[str]) -> str:
-        """Return the id of a new file that asks for these texts."""
+    def upload(self, texts: Sequence[str]) -> tuple[str, str]:
+        """Return the id of a new file that asks for these texts, and the digest of what it holds."""
+        digest = sha256()
         with tempfile.TemporaryFile() as file:
             for number, rows in enumerate(self.plan(texts)):
                 body = self.body([texts[row] for row in rows])
-                line = {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
-                file.write(json.dumps(line).encode() + b"\n")
+                asked = {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+                line = json.dumps(asked).encode() + b"\n"
+                digest.update(line)
+                file.write(line)
             file.seek(0)
             with self.client() as client:
-                return str(client.files.create(file=("embeddings.jsonl", file), purpose="batch").id)
+                name = client.files.create(file=("embeddings.jsonl", file), purpose="batch").id
+        return str(name), digest.hexdigest()
 
-    def create(self, file_id: str) -> str:
-        """Start a job, unless an earlier attempt did and only its answer was lost; return its id."""
+    def create(self, file_id: str, digest: str) -> str:
+        """Start a job, unless one that asks for the same was started but its id got lost; return the id."""
         with self.client() as client:
             for job in client.batches.list(limit=100).data:
-                if job.input_file_id == file_id:
+                lost = job.status in _GOING_ON and (job.metadata or {}).get(_DIGEST) == digest
+                if lost or job.input_file_id == file_id:
                     return str(job.id)
-            job = client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+            job = client.batches.create(
+                input_file_id=file_id,
+                endpoint="/v1/embeddings",
+                completion_window="24h",
+                metadata={_DIGEST: digest},
+            )
             return str(job.id)
 
     def retrieve(self, job_id: str) -> Any:
