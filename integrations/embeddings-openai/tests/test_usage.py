@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Sequence
 
 import pytest
+from embed_core import RetryPolicy
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import FakeEmbeddingServer, faults
@@ -89,10 +91,74 @@ def test_max_cost_stops_before_it_is_exceeded(server: FakeEmbeddingServer, colou
         embeddings_cache=MemoryKVStore(),
     )
     texts = [f"{number:08}" for number in range(10)]  # two tokens each
-    with model, pytest.raises(QuotaExceededError, match=r"`max_cost`, 5\.0") as caught:
+    with (
+        model,
+        pytest.raises(
+            QuotaExceededError, match=r"^4 US dollars are spent and 0 on their way, and some 2 more would exceed"
+        ) as caught,
+    ):
         model.embed_texts(texts) if colour == "sync" else asyncio.run(model.aembed_texts(texts))
     assert model.usage.price == 4.0
     assert len(server.requests) == len(caught.value.completed) == len(model.embeddings_cache or ()) == 2
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": {"prompt_tokens": -1000}}])
+def test_an_answer_that_does_not_tell_its_tokens_is_charged_by_the_estimate(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, usage: dict[str, object]
+) -> None:
+    answer = {"data": [{"index": 0, "embedding": [1.0] * 1536}], **usage}
+    server.inject_when(lambda _: True, faults.payload(answer))
+    model.price_per_million_tokens, model.max_cost, model.embed_batch_size = 1_000_000.0, 5.0, 1
+    with pytest.raises(QuotaExceededError):
+        model.embed_texts([f"{number:08}" for number in range(10)])  # two tokens each, by the estimate
+    assert model.usage == Usage(requests=2, tokens=0, price=4.0)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_max_cost_holds_for_texts_of_many_more_tokens_than_estimated(colour: str) -> None:
+    with (
+        FakeEmbeddingServer(dimension=8, latency=0.05, tokens_of=len) as server,  # a token a byte
+        OpenAIEmbedding(
+            api_key="any",
+            api_base=server.base_url,
+            dimensions=8,
+            price_per_million_tokens=1_000_000.0,
+            max_cost=100.0,
+            embed_batch_size=1,
+            num_workers=20,
+        ) as model,
+    ):
+        texts = [f"{number:08}" for number in range(100)]
+        with pytest.raises(QuotaExceededError):
+            model.embed_texts(texts) if colour == "sync" else asyncio.run(model.aembed_texts(texts))
+        assert model.usage.price == 96.0  # what fits is finished
+
+
+def test_max_cost_may_be_exactly_what_was_estimated(model: OpenAIEmbedding) -> None:
+    texts = ["x" * 4 * 6938]
+    model.max_cost = model.estimate(texts).price  # 6938 * 0.02 / 0.02 is less than 6938
+    assert len(model.embed_texts(texts)) == 1
+    assert model.usage.price == model.max_cost
+
+
+def test_the_requests_of_a_call_that_is_not_there_any_more_are_waited_for_only_so_long(model: OpenAIEmbedding) -> None:
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
+    model.retry = RetryPolicy(total_seconds=0.1)
+    model.get_text_embedding("four")
+    model._meter.reserve(3, 5.0)
+    model._meter.under_way += 1
+    with pytest.raises(QuotaExceededError, match="1 US dollars are spent and 3 on their way, and some 2 more"):
+        model.get_text_embedding("eight888")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_nothing_under_way(model: OpenAIEmbedding) -> None:
+    model._meter.reserve(3, 5.0)
+    model._meter.under_way += 1
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (model._meter.reserved, model._meter.under_way) == (0, 0) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_max_cost_without_a_price_is_an_error_before_anything_is_sent(server: FakeEmbeddingServer) -> None:

@@ -58,7 +58,7 @@ class Offline:
     poll_seconds: float
     most_inputs: int
     most_bytes: int
-    reserve: Callable[[Sequence[str]], int]
+    reserve: Callable[[Sequence[str]], float]
 
     async def __call__(self, request: Request, onward: Onward, io: Any) -> Vectors:
         done: dict[int, Vectors] = {}

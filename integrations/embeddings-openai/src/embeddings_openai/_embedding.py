@@ -105,6 +105,7 @@ class OpenAIEmbedding(OpenAIModel):
                 where=self._endpoint(),
                 plan=partial(twin._weakly(twin._plan), "text"),
                 body=self._exchange().body,
+                count_tokens=twin._weakly(twin._count_tokens),
                 results=results,
             ),
             retry=self.retry,
@@ -117,12 +118,9 @@ class OpenAIEmbedding(OpenAIModel):
         )
         return twin
 
-    def _reserve_for_a_job(self, texts: Sequence[str]) -> int:
-        tokens = int(self._count_tokens(texts) * _models.BATCH_DISCOUNT)
-        if (budgeted := self._budgeted()) is None:
-            return 0
-        budgeted.reserve(tokens)
-        return tokens
+    def _reserve_for_a_job(self, texts: Sequence[str]) -> float:
+        budgeted = self._budgeted()
+        return 0.0 if budgeted is None else budgeted.reserve(self._count_tokens(texts) * _models.BATCH_DISCOUNT)
 
     def _middleware(self, dimension: Any, store: Any) -> list[Any]:
         chain = super()._middleware(dimension, store)

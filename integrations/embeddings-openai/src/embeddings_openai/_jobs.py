@@ -41,7 +41,7 @@ class Results:
     meter: Meter
     vectors: dict[str, Vectors] = field(default_factory=dict)
     failures: dict[str, EmbedError] = field(default_factory=dict)
-    reserved: dict[str, int] = field(default_factory=dict)
+    reserved: dict[str, float] = field(default_factory=dict)
 
     def release(self, job_id: str) -> None:
         """Give back what was set aside for a job: it is over, and what it used is charged."""
@@ -63,6 +63,7 @@ class Jobs:
     where: Endpoint
     plan: Callable[[Sequence[str]], Iterable[Sequence[int]]]
     body: Callable[[list[str]], Body]
+    count_tokens: Callable[[Sequence[str]], int]
     results: Results
 
     def upload(self, texts: Sequence[str]) -> tuple[str, str]:
@@ -169,7 +170,8 @@ class Jobs:
         for position, vector in zip(indices, found.vectors, strict=True):
             if asked[position] in wanted:
                 self.results.vectors[asked[position]] = vector
-        self.results.meter.add((found.usage or {}).get("tokens", 0), share=BATCH_DISCOUNT)
+        told = (found.usage or {}).get("tokens", 0)
+        self.results.meter.add(told, self.count_tokens(asked), share=BATCH_DISCOUNT)
 
     def _unfinished(self, job: Any) -> ProviderError:
         reasons = "; ".join(f"{one.code}: {one.message}" for one in (job.errors.data or [])) if job.errors else ""

@@ -35,7 +35,9 @@ class OpenAILike(Connected):
         async_http_client: an `httpx.AsyncClient` of your own, for the one event loop it belongs to; or a function that
             makes one for every loop, such as `openai.DefaultAioHttpClient`.
         price_per_million_tokens: US dollars; None takes the known price of an OpenAI model.
-        max_cost: US dollars this model may spend, from its making on; a request that would exceed it is not sent.
+        max_cost: US dollars this model may spend, from its making on; a request that is expected to exceed it is not
+            sent. Only answers tell how many tokens texts really have: the first request goes alone, and where later
+            texts have many more, what is in flight by then may exceed it.
     """
 
     io_bound: ClassVar[bool] = True
@@ -99,16 +101,16 @@ class OpenAILike(Connected):
         return self._get_text_embeddings([text]).vectors[0]
 
     def _get_query_embeddings(self, queries: list[str]) -> ProviderResponse:
-        return self._metered(converse(self._about("query", queries), self._post))
+        return self._metered(queries, converse(self._about("query", queries), self._post))
 
     def _get_text_embeddings(self, texts: list[str]) -> ProviderResponse:
-        return self._metered(converse(self._about("text", texts), self._post))
+        return self._metered(texts, converse(self._about("text", texts), self._post))
 
     async def _aget_query_embeddings(self, queries: list[str]) -> ProviderResponse:
-        return self._metered(await aconverse(self._about("query", queries), self._apost))
+        return self._metered(queries, await aconverse(self._about("query", queries), self._apost))
 
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
-        return self._metered(await aconverse(self._about("text", texts), self._apost))
+        return self._metered(texts, await aconverse(self._about("text", texts), self._apost))
 
     def _middleware(self, dimension: Any, store: Any) -> list[Any]:
         budgeted = self._budgeted()
@@ -170,8 +172,8 @@ class OpenAILike(Connected):
             more=self.additional_kwargs,
         )
 
-    def _metered(self, response: ProviderResponse) -> ProviderResponse:
-        self._meter.add((response.usage or {}).get("tokens", 0))
+    def _metered(self, texts: list[str], response: ProviderResponse) -> ProviderResponse:
+        self._meter.add((response.usage or {}).get("tokens", 0), self._count_tokens(texts))
         if response.truncated and not self._warned:
             self._warned = True
             words = "`%s` called texts too long and they were cut; set `long_text` for something else"
@@ -188,7 +190,8 @@ class OpenAILike(Connected):
         if (price := self._price()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
-        return Budgeted(self._meter, self.max_cost, price, self._weakly(self._count_tokens))
+        count, patience = self._weakly(self._count_tokens), self.retry.total_seconds
+        return Budgeted(self._meter, self.max_cost, price, count, patience)
 
 
 def _list_of(texts: Iterable[str]) -> list[str]:

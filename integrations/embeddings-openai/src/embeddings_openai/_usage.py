@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from embed_core import Request, Vectors
 from embed_core.errors import QuotaExceededError
-from embed_core.forks import Lock
+from embed_core.forks import Lock, reset_in_children
 
 _MILLION = 1_000_000
+_ROUNDING = 1e-9
+"""The share of a sum that the order of its parts may make."""
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,8 @@ class Usage:
     Attributes:
         requests: answers that held vectors.
         tokens: as the provider counted them.
-        price: US dollars; None where no price is known for the model.
+        price: US dollars, by the estimate for answers that do not tell their tokens; None where no price is known for
+            the model.
     """
 
     requests: int
@@ -46,32 +51,56 @@ class Estimate:
 
 
 class Meter:
-    """Counts what was used; safe from threads."""
+    """Counts what was used; safe from threads.
+
+    Attributes:
+        charged: tokens at the full price.
+        reserved: tokens set aside for what is under way.
+        under_way: requests under way for which tokens are set aside.
+    """
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self.requests = self.tokens = self.reserved = 0
+        self.lock = Lock()
+        self.requests = self.tokens = 0
         self.charged = 0.0
+        self._told = self._estimated = 0
+        self.reset()
+        reset_in_children(self)
 
-    def add(self, tokens: int, *, share: float = 1.0) -> None:
-        """Count one answer, charged at a share of the full price."""
-        with self._lock:
+    def reset(self) -> None:
+        """Have nothing under way, as a forked child has."""
+        self.under_way, self.reserved = 0, 0.0
+
+    def add(self, told: int, estimated: int, *, share: float = 1.0) -> None:
+        """Count one answer, charged at a share of the full price, and by the estimate where it tells no tokens."""
+        with self.lock:
             self.requests += 1
-            self.tokens += tokens
-            self.charged += tokens * share
+            if told > 0:
+                self.tokens += told
+                self._told += told
+                self._estimated += estimated
+            self.charged += (told if told > 0 else estimated) * share
 
-    def reserve(self, tokens: int, most: float) -> bool:
-        """Set tokens aside for a request if at most `most` are charged then; tell whether they are."""
-        with self._lock:
-            if self.charged + self.reserved + tokens > most:
-                return False
-            self.reserved += tokens
-            return True
+    def reserve(self, estimated: float, most: float) -> float | None:
+        """Set tokens aside, more than estimated where the provider has counted more so far, and return how many.
 
-    def release(self, tokens: int) -> None:
+        None where more than `most` would be charged then.
+        """
+        with self.lock:
+            aside = self.expected(estimated)
+            if self.charged + self.reserved + aside > most:
+                return None
+            self.reserved += aside
+            return aside
+
+    def expected(self, estimated: float) -> float:
+        """Return what the provider may count for so many tokens."""
+        return estimated * max(1.0, self._told / self._estimated if self._estimated else 1.0)
+
+    def release(self, aside: float) -> None:
         """Give back what was set aside."""
-        with self._lock:
-            self.reserved -= tokens
+        with self.lock:
+            self.reserved = max(0.0, self.reserved - aside)
 
 
 def price_of(tokens: float, per_million: float | None) -> float | None:
@@ -81,30 +110,63 @@ def price_of(tokens: float, per_million: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Budgeted:
-    """Sends no request that would take the model's total above `max_cost` US dollars."""
+    """Sends no request that is expected to take the model's total above `max_cost` US dollars.
+
+    Only answers tell how the provider counts, so the first request goes alone. Should later texts be denser, what is in
+    flight when the first of them is answered may still exceed the budget.
+
+    Attributes:
+        patience: how many seconds to wait for requests under way.
+    """
 
     meter: Meter
     max_cost: float
     per_million: float
     count_tokens: Callable[[Sequence[Any]], int]
+    patience: float
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        tokens = self.count_tokens(request.inputs)
-        self.reserve(tokens)
+        aside = await self._set_aside(self.count_tokens(request.inputs), io)
         try:
             return await onward(request)
         finally:
-            self.meter.release(tokens)
+            with self.meter.lock:
+                self.meter.under_way -= 1
+                self.meter.release(aside)
 
-    def reserve(self, tokens: int) -> None:
-        """Set the price of some tokens aside.
+    async def _set_aside(self, tokens: int, io: Any) -> float:
+        """Reserve what a request needs; what does not fit waits, because its error would end those that do."""
+        meter, until = self.meter, time.monotonic() + self.patience
+        while True:
+            with meter.lock:
+                may_wait = meter.under_way > 0 and time.monotonic() < until
+                if meter.requests or not may_wait:
+                    aside = meter.reserve(tokens, self._most())
+                    if aside is not None:
+                        meter.under_way += 1
+                        return aside
+                    if not may_wait:
+                        raise self._refusal(tokens)
+            await io.sleep(_POLL_SECONDS)
+
+    def reserve(self, tokens: float) -> float:
+        """Set the price of some tokens aside; return how many tokens that are.
 
         Raises:
             QuotaExceededError: the total would exceed the budget.
         """
-        if not self.meter.reserve(tokens, self.max_cost / self.per_million * _MILLION):
-            spent = price_of(self.meter.charged, self.per_million)
-            raise QuotaExceededError(
-                f"{spent:.4f} US dollars are spent, and about {tokens} tokens more would exceed `max_cost`, "
-                f"{self.max_cost}; what is finished is kept, so raise `max_cost` and go on"
-            )
+        aside = self.meter.reserve(tokens, self._most())
+        if aside is None:
+            raise self._refusal(tokens)
+        return aside
+
+    def _most(self) -> float:
+        return self.max_cost / self.per_million * _MILLION * (1 + _ROUNDING)
+
+    def _refusal(self, tokens: float) -> QuotaExceededError:
+        counted = self.meter.charged, self.meter.reserved, self.meter.expected(tokens)
+        spent, reserved, more = (f"{one * self.per_million / _MILLION:.8f}".rstrip("0").rstrip(".") for one in counted)
+        return QuotaExceededError(
+            f"{spent} US dollars are spent and {reserved} on their way, and some {more} more would exceed "
+            f"`max_cost`, {self.max_cost}; what is finished is kept, so raise `max_cost` and go on"
+        )
