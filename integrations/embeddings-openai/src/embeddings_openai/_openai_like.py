@@ -28,7 +28,7 @@ class OpenAILike(Connected):
         model_name: also accepted as `model`, and as the first argument.
         dimensions: length of the vectors, for models that can shorten them; None for the model's own.
         api_key: by default from the environment; never part of a saved configuration.
-        timeout: seconds for one attempt.
+        timeout: seconds without a sign of life from the server, after which an attempt is given up.
         default_headers: sent with every request; taken for secrets, so not part of a saved configuration.
         additional_kwargs: further parameters of every request, such as `{"user": "…"}`.
         http_client: an `httpx.Client` of your own, which you close; or a function that makes one for the model.
