@@ -19,7 +19,7 @@ from embed_core import RetryPolicy, Vectors, resolve_embed_model
 from embed_core.errors import AuthenticationError, InvalidInputError
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
-from embeddings_openai import OpenAIEmbedding
+from embeddings_openai import AzureOpenAIEmbedding, OpenAICompatibleEmbedding, OpenAIEmbedding
 
 Embed = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
@@ -156,6 +156,42 @@ def test_default_headers_are_sent(server: FakeEmbeddingServer) -> None:
     with OpenAIEmbedding(api_key=KEY, api_base=server.base_url, default_headers={"x-gateway": "yes"}) as model:
         model.get_text_embedding("a")
     assert server.requests[0].headers["x-gateway"] == "yes"
+
+
+def azure(server: FakeEmbeddingServer, **headers: str) -> AzureOpenAIEmbedding:
+    return AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, api_key=KEY, default_headers=headers)
+
+
+def compatible(server: FakeEmbeddingServer, **headers: str) -> OpenAICompatibleEmbedding:
+    return OpenAICompatibleEmbedding("m", api_base=server.base_url, api_key=KEY, default_headers=headers)
+
+
+@pytest.mark.parametrize("make", [azure, compatible])
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "X-Secret"])
+def test_what_the_environment_holds_for_openai_does_not_go_to_others(
+    server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Any], name: str
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "for-openai")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "for-openai")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Other: for-openai\nno header\n{name}: for-openai")
+    with make(server, own="mine") as model:
+        assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
+        assert np.array_equal(asyncio.run(model.aembed_texts(["b"])), server.vectors(["b"]))
+        clients = model._connections()
+        assert model._connections() is clients
+    for request in server.requests:
+        assert request.headers["own"] == "mine"
+        assert not any("for-openai" in value for value in request.headers.values())
+
+
+def test_what_the_environment_holds_for_openai_goes_there(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other: mine")
+    model.get_text_embedding("a")
+    headers = server.requests[0].headers
+    assert (headers["openai-organization"], headers["x-other"]) == ("mine", "mine")
 
 
 def test_blank_texts_cost_nothing(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:

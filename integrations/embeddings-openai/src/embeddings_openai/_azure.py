@@ -14,7 +14,7 @@ from embed_core import OPERATIONAL
 from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr, SecretStr
 
-from embeddings_openai._connected import Address, address, sendable, sends_key
+from embeddings_openai._connected import Address, address, sendable, sends_key, strangers_headers
 from embeddings_openai._errors import Endpoint
 from embeddings_openai._openai_model import OpenAIModel
 
@@ -95,7 +95,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
             "azure_ad_token_provider": self._provider_of_tokens(),
             "azure_endpoint": self._base_url(),
             "api_version": self.api_version or os.environ.get("OPENAI_API_VERSION") or "2024-10-21",
-            **self._shared_settings(),
+            **self._shared_settings(strangers_headers()),
         }
 
     def _client_classes(self) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
 from pydantic import Field
 
-from embeddings_openai._connected import Address, address, sendable, sends_key
+from embeddings_openai._connected import Address, address, sendable, sends_key, strangers_headers
 from embeddings_openai._exchange import Exchange, Talk
 from embeddings_openai._openai_like import OpenAILike
 
@@ -74,8 +74,9 @@ class OpenAICompatibleEmbedding(OpenAILike):
         return sendable((given or "").strip(), f"the key for `{self.model_name}`")
 
     def _client_settings(self) -> dict[str, Any]:
+        key = self._key() or "none"  # the SDK wants one where the server needs none
         return {
-            "api_key": self._key() or "none",  # the SDK wants one where the server needs none
+            "api_key": key,
             "base_url": self._base_url(),
-            **self._shared_settings(),
+            **self._shared_settings(strangers_headers() | {"Authorization": f"Bearer {key}"}),
         }

@@ -44,6 +44,15 @@ def sends_key(saved: Mapping[str, Any], field: str, *own: str | None) -> dict[st
     return {field: f"sends your key to `{given}`"} if foreign else {}
 
 
+def strangers_headers() -> dict[str, Any]:
+    """Return headers that take out again what the SDK adds from the environment: it is meant for OpenAI alone."""
+    from openai import omit
+
+    added = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = (line.partition(":")[0].strip() for line in added)
+    return dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), omit)
+
+
 def sendable(value: str, what: str) -> str:
     """Refuse what no header can hold here, because the HTTP library would show it."""
     if not (value.isascii() and value.isprintable()):
@@ -103,7 +112,7 @@ class Connected(BaseEmbedding):
         return self.model_name
 
     def _endpoint(self) -> Endpoint:
-        headers = tuple((self._headers() or {}).values())
+        headers = tuple(self._headers().values())
         return Endpoint(self._endpoint_model(), self._base_url(), self._key(), headers, self.key_variable)
 
     def _capabilities(self) -> Capabilities:
@@ -148,19 +157,17 @@ class Connected(BaseEmbedding):
 
     # Clients
 
-    def _shared_settings(self) -> dict[str, Any]:
+    def _shared_settings(self, headers: Mapping[str, Any] | None = None) -> dict[str, Any]:
         return {
             "timeout": self.timeout,
             "max_retries": 0,  # the engine retries; two layers would multiply
-            "default_headers": self._headers(),
+            "default_headers": {**(headers or {}), **self._headers()},
         }
 
-    def _headers(self) -> dict[str, str] | None:
-        if self.default_headers is None:
-            return None
+    def _headers(self) -> dict[str, str]:
         return {
             name: sendable(value.get_secret_value(), f"the header `{name}`")
-            for name, value in self.default_headers.items()
+            for name, value in (self.default_headers or {}).items()
         }
 
     def _connections(self) -> Clients:
