@@ -69,6 +69,16 @@ def test_an_estimate_whose_cache_hangs_can_be_given_up(model: OpenAIEmbedding) -
     go_on.set()
 
 
+def test_an_estimate_goes_past_a_cache_that_fails(model: OpenAIEmbedding, caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(MemoryKVStore):
+        def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+            raise OSError("the disk is on fire")
+
+    model.embeddings_cache = Failing()
+    assert model.estimate(["four", "four"]) == Estimate(inputs=2, cached=1, tokens=1, price=pytest.approx(0.02e-6))
+    assert "could not be read and is bypassed" in caplog.text
+
+
 def test_an_estimate_of_a_bare_text_is_refused(model: OpenAIEmbedding) -> None:
     with pytest.raises(InvalidInputError, match="wrap it in a list"):
         model.estimate("a text")

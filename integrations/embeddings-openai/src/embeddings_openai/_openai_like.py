@@ -82,7 +82,11 @@ class OpenAILike(Connected):
         if self.embeddings_cache is not None:
             sent = list(dict.fromkeys(texts))
             keys = self._keys(self.embeddings_cache)("text", sent)
-            known = self.embeddings_cache.get_many(keys)
+            try:
+                known = self.embeddings_cache.get_many(keys)
+            except Exception:  # a cache blocks no estimate, as it blocks no embedding
+                _log.warning("the embeddings cache could not be read and is bypassed", exc_info=True)
+                known = {}
             sent = [text for text, key in zip(sent, keys, strict=True) if key not in known]
         most = self._input_limit("text") if self.long_text == "truncate" else None
         tokens = sum(min(self._count_tokens([text]), most or sys.maxsize) for text in sent)
