@@ -8,7 +8,7 @@ import openai
 import pytest
 from embed_core import RetryPolicy, Vectors
 from embed_core.testing import FakeEmbeddingServer
-from embeddings_openai import OpenAIEmbedding, _capabilities
+from embeddings_openai import OpenAIEmbedding, _capabilities, _pace
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
@@ -64,3 +64,4 @@ def embed(request: pytest.FixtureRequest) -> Embed:
 def _no_memory_of_other_servers() -> None:
     """Forget what was learned: the system gives a port again."""
     _capabilities._KNOWN.clear()
+    _pace.PACES._last.clear()

@@ -189,6 +189,17 @@ def test_equal_accounts_share_a_pace_and_others_do_not() -> None:
     assert all(PACES.of(*other) is not pace for other in others)
 
 
+def test_the_last_paces_outlive_their_models_and_no_others_do() -> None:
+    PACES.of("http://a", "key", "model").limit = 1.0
+    gc.collect()
+    assert PACES.of("http://a", "key", "model").limit == 1.0
+    for number in range(100):
+        PACES.of(f"http://{number}", "key", "model")
+    gc.collect()
+    assert PACES.of("http://a", "key", "model").limit == math.inf
+    assert len(PACES._known) < 100
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_starts_with_a_free_pace() -> None:
     pace = PACES.of("http://a", "key", "model")
@@ -262,6 +273,17 @@ def test_a_pause_beyond_all_patience_is_an_error_at_once(model: OpenAIEmbedding,
         with pytest.raises(RateLimitError) as caught:
             model.get_text_embedding("a")
         assert caught.value.retry_after == pytest.approx(1000, rel=0.01)
+    assert len(server.requests) == 1
+
+
+def test_a_pause_holds_for_the_next_model_too(server: FakeEmbeddingServer) -> None:
+    server.inject(faults.rate_limited("1000"))
+    for _ in range(2):
+        model = OpenAIEmbedding(api_key=server.api_key, api_base=server.base_url)
+        with model, pytest.raises(RateLimitError):
+            model.get_text_embedding("a")
+        del model
+        gc.collect()
     assert len(server.requests) == 1
 
 

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from embed_core.forks import Lock, reset_in_children
 from embeddings_openai._headers import seconds
 
 _POLL_SECONDS = 0.2  # how often a waiting thread looks whether its call was ended
+
+_KEPT = 32
 
 _READ_SECONDS = 25e-6
 """About what reading the answer for one input takes: requests go out so far apart.
@@ -193,16 +196,24 @@ class _Budget:
 
 
 class _Paces:
-    """The one pace that everybody keeps who asks one server for one model with one key."""
+    """The one pace that everybody keeps who asks one server for one model with one key.
+
+    The last few are kept when their models are gone: a provider that asks for a pause means the next model too.
+    """
 
     def __init__(self) -> None:
         self._known: weakref.WeakValueDictionary[tuple[str, str, str], Pace] = weakref.WeakValueDictionary()
+        self._last: deque[Pace] = deque(maxlen=_KEPT)
         self._lock = Lock()
 
     def of(self, base_url: str, key: str, model: str) -> Pace:
         """Return it."""
         with self._lock:
-            return self._known.setdefault((base_url, key, model), Pace())
+            pace = self._known.setdefault((base_url, key, model), Pace())
+            with suppress(ValueError):
+                self._last.remove(pace)
+            self._last.append(pace)
+            return pace
 
 
 PACES = _Paces()
