@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embed_core import RetryPolicy, Vectors, resolve_embed_model
-from embed_core.errors import AuthenticationError, InvalidInputError
+from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
 from embeddings_openai import AzureOpenAIEmbedding, OpenAICompatibleEmbedding, OpenAIEmbedding
@@ -403,6 +403,21 @@ def test_a_pickled_model_reads_its_key_from_the_environment(
     with pickle.loads(pickle.dumps(model)) as twin:
         assert twin.get_text_embedding("a") == server.vector("a").tolist()
     assert server.requests[1].headers["authorization"] == f"Bearer {KEY}"
+
+
+def make_client() -> Any:
+    import openai
+
+    return openai.DefaultHttpxClient()
+
+
+def test_a_client_of_the_user_cannot_be_pickled_but_a_function_that_makes_one_can() -> None:
+    model = OpenAIEmbedding(http_client=make_client)
+    assert pickle.loads(pickle.dumps(model)).http_client is make_client
+    with make_client() as mine:
+        model.http_client = mine
+        with pytest.raises(ConfigurationError, match="`http_client` is a client"):
+            pickle.dumps(model)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

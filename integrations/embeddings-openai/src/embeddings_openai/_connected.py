@@ -85,6 +85,13 @@ class Connected(BaseEmbedding):
     _clients: Clients | None = PrivateAttr(default=None)
     _pace: tuple[Endpoint, Pace] | None = PrivateAttr(default=None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        for name in ("http_client", "async_http_client"):
+            if not _is_ours(getattr(self, name)):
+                msg = f"`{name}` is a client, which cannot be pickled; give a function that makes one"
+                raise ConfigurationError(msg)
+        return super().__reduce__()
+
     # Where it goes
 
     @abstractmethod
