@@ -391,6 +391,47 @@ def test_a_text_too_long_is_the_mean_of_its_parts_where_that_is_the_policy(
     assert np.allclose(vectors[1], expected / np.linalg.norm(expected), atol=1e-6)
 
 
+def test_parts_that_were_answered_are_not_paid_again_for_one_that_was_not(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    short_model.long_text = "mean"
+    undisturbed, used = embed(short_model, [words(1000)]), short_model.usage
+    asked = len(server.requests)
+    server.inject(*[None, faults.rate_limited("0")] * asked)
+    assert np.array_equal(embed(short_model, [words(1000)]), undisturbed)
+    assert len(server.requests) == asked + 2 * asked - 1
+    assert short_model.usage.requests == 2 * used.requests
+    assert short_model.usage.tokens == 2 * used.tokens
+
+
+def test_the_mean_of_parts_is_remembered(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    short_model.long_text, short_model.embeddings_cache = "mean", MemoryKVStore()
+    first = embed(short_model, [words(150), "short"])
+    del server.requests[:]
+    assert np.array_equal(embed(short_model, [words(150), "short"]), first)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ["字" * 3000, "é", "a" * 5000, "ab"])
+def test_the_parts_of_a_text_are_the_text(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, text: str
+) -> None:
+    model.long_text, server.limits.input_tokens, server.tokens_of = "mean", 50, len
+    model.embed_texts([text])
+    assert "".join(request.inputs[0] for request in server.requests if len(request.inputs[0]) <= 50) == text
+
+
+def test_an_instruction_goes_before_every_part(server: FakeEmbeddingServer) -> None:
+    server.limits.input_tokens, server.tokens_of = 100, len
+    with OpenAICompatibleEmbedding(
+        "e5", api_base=server.base_url, text_instruction="passage: ", long_text="mean"
+    ) as model:
+        model.embed_texts([words(30)])
+    assert all(request.inputs[0].startswith("passage: ") for request in server.requests)
+
+
 def test_the_mean_of_vectors_without_unit_length_is_left_as_it_is(
     short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
 ) -> None:
@@ -437,9 +478,11 @@ def test_a_limit_of_the_users_own_cuts_by_estimate(server: FakeEmbeddingServer) 
     assert server.requests[0].inputs == ["seven words that "]
 
 
+@pytest.mark.parametrize("policy", ["truncate", "mean"])
 def test_a_server_that_finds_everything_too_long_ends_in_an_error(
-    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, policy: str
 ) -> None:
+    model.long_text = policy  # type: ignore[assignment]  # one of its literals
     server.inject_when(lambda request: True, faults.error(400, "input exceeds the context length"))
     with pytest.raises(InputTooLongError):
         model.embed_texts([words(10_000)])

@@ -68,7 +68,6 @@ class Exchange:
         dimensions: length of the vectors that is asked for.
         may_cut: whether longer vectors are cut here where the server does not.
         long_text: what to do when the server finds a single text too long.
-        normalizes: whether vectors have unit length.
         unify: whether they are given unit length here.
         more: further parameters of every request.
     """
@@ -78,7 +77,6 @@ class Exchange:
     dimensions: int | None
     may_cut: bool
     long_text: str
-    normalizes: bool
     unify: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -97,8 +95,6 @@ class Exchange:
                 shorter = None if position is None else _shorter(texts[position], error)
                 if position is None or shorter is None:
                     raise
-                if self.long_text == "mean":
-                    return (yield from self._halves(texts[position]))
                 texts = [*texts[:position], shorter, *texts[position + 1 :]]
                 cut.add(position)
                 continue
@@ -125,14 +121,14 @@ class Exchange:
         return [_start(text, room) if row in long else text for row, text in enumerate(texts)], long
 
     def _culprit(self, error: EmbedError, count: int) -> int | None:
-        """Return the position of the one text that is known to be too long and may be cut or split here."""
+        """Return the position of the one text that is known to be too long and may be cut here."""
         if not isinstance(error, InputTooLongError) or self.long_text == "error":
+            return None
+        if self.long_text == "mean":
+            error.indices = () if count > 1 else error.indices  # not lost yet: it can be split once it is alone
             return None
         if count == 1:
             return 0
-        if self.long_text == "mean":
-            error.indices = ()  # not lost yet: it can be split once it is alone
-            return None
         return error.indices[0] if error.indices else None
 
     def body(self, texts: list[str]) -> Body:
@@ -151,19 +147,6 @@ class Exchange:
             return unit(vectors[:, : self.dimensions])
         return unit(vectors) if self.unify else vectors
 
-    def _halves(self, text: str) -> Talk:
-        """Embed a text that turned out too long as the mean of its halves."""
-        data = text.encode()
-        left = _start(text, len(data) // 2)
-        first = yield from self.about([left])
-        second = yield from self.about([text[len(left) :]])
-        sizes = np.array([len(left.encode()), len(data) - len(left.encode())], dtype=np.float64)
-        halves = np.stack([first.vectors[0], second.vectors[0]]).astype(np.float64)
-        with np.errstate(invalid="ignore"):  # infinite numbers are found out later
-            mean = np.average(halves, axis=0, weights=sizes)[np.newaxis]
-        tokens = sum((one.usage or {}).get("tokens", 0) for one in (first, second))
-        return ProviderResponse(unit(mean) if self.normalizes or _are_unit(halves) else mean, usage={"tokens": tokens})
-
 
 def unit(vectors: Any) -> Vectors:
     """Return the rows with unit length, as float32; a row of zeros stays."""
@@ -172,11 +155,6 @@ def unit(vectors: Any) -> Vectors:
     with np.errstate(invalid="ignore"):  # infinite numbers are found out later
         rows: Vectors = (wide / np.where(norms == 0, 1, norms)).astype(np.float32)
     return rows
-
-
-def _are_unit(vectors: Any) -> bool:
-    """Tell whether rows have unit length, as far as their server's half precision would tell."""
-    return bool(np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3))
 
 
 def _shorter(text: str, error: EmbedError) -> str | None:

@@ -10,12 +10,14 @@ from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind, ProviderResponse, RetryPolicy, in_thread
 from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core.middleware.instrumented import Instrumented
 from pydantic import Field, PrivateAttr
 
 from embeddings_openai import _models
 from embeddings_openai._connected import Connected
 from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Exchange, Talk, aconverse, converse
 from embeddings_openai._pace import Paced
+from embeddings_openai._parted import Parted
 from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, price_of
 
 _log = logging.getLogger("embeddings_openai")
@@ -117,9 +119,11 @@ class OpenAILike(Connected):
         return self._metered(texts, await aconverse(self._about("text", texts), self._apost))
 
     def _middleware(self, dimension: Any, store: Any) -> list[Any]:
-        budgeted = self._budgeted()
+        budgeted, chain = self._budgeted(), super()._middleware(dimension, store)
+        if self.long_text == "mean":  # a part is one provider call, with events and retries of its own
+            chain.insert([isinstance(one, Instrumented) for one in chain].index(True), Parted(self._normalizes()))
         return [
-            *super()._middleware(dimension, store),
+            *chain,
             *([budgeted] if budgeted is not None else []),
             Paced(self._weakly(self._current_pace), self._weakly(self._count_tokens), self.retry.total_seconds),
         ]
@@ -172,7 +176,6 @@ class OpenAILike(Connected):
             dimensions=self.dimensions,
             may_cut=False,
             long_text=self.long_text,
-            normalizes=self._normalizes(),
             more=self.additional_kwargs,
         )
 
