@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -402,6 +403,15 @@ def test_parts_that_were_answered_are_not_paid_again_for_one_that_was_not(
     assert len(server.requests) == asked + 2 * asked - 1
     assert short_model.usage.requests == 2 * used.requests
     assert short_model.usage.tokens == 2 * used.tokens
+
+
+def test_a_limit_that_was_learned_changes_no_mean(
+    short_model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    short_model.long_text = "mean"
+    first = embed(short_model, [words(1000)])
+    assert short_model._capabilities().input_tokens
+    assert np.array_equal(embed(copy.copy(short_model), [words(1000)]), first)
 
 
 def test_the_mean_of_parts_is_remembered(

@@ -19,6 +19,7 @@ Windows: TypeAlias = Sequence[tuple[str, int]]
 """The pieces of one text, each with its length in tokens."""
 
 _BYTES_PER_TOKEN = 4
+_HALF_PRECISION = 1e-3  # how far a unit vector may be from length 1
 
 _log = logging.getLogger("embed_core")
 
@@ -30,7 +31,8 @@ class Fitted:
     Attributes:
         limit: how many tokens of a text of some kind the model takes, beside prompt and special tokens; None: no limit.
         windows: splits a text into pieces that each fit the limit; one piece where it fits whole.
-        normalizes: whether the model returns unit vectors, so that means are made unit vectors again.
+        normalizes: whether the model returns unit vectors, so that means are made unit vectors again; where it is not
+            known to, the windows tell.
         known: the limits that were asked for already.
         warned: not empty once it was said that texts are cut.
     """
@@ -101,7 +103,8 @@ class Fitted:
 
     def _average(self, vectors: Vectors, weights: NDArray[np.float64]) -> Vectors:
         mean = np.average(vectors.astype(np.float64), axis=0, weights=weights)
-        if self.normalizes and (norm := np.linalg.norm(mean)):  # windows that cancel out point nowhere
+        unit = self.normalizes or np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=_HALF_PRECISION)
+        if unit and (norm := np.linalg.norm(mean)):  # windows that cancel out point nowhere
             mean /= norm
         average: Vectors = mean.astype(np.float32)
         return average

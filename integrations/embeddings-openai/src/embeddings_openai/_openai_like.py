@@ -152,10 +152,14 @@ class OpenAILike(Connected):
     def _windows(self, kind: Kind, text: str, limit: int) -> Any:
         """Leave the exact length to the server, which counts for nothing; cut only what it surely refuses.
 
-        A limit of the user's own is the exception: no server would enforce that.
+        A limit of the user's own is the exception: no server would enforce that. Where a mean is wanted, a limit that
+        was learned on the way is none: the same text must have the same parts before and after.
         """
-        if self.max_input_tokens is not None or self.long_text == "mean":
-            return super()._windows(kind, text, limit if self.max_input_tokens is not None else limit // 2)
+        if self.max_input_tokens is not None:
+            return super()._windows(kind, text, limit)
+        if self.long_text == "mean":
+            known = _models.KNOWN.get(self.model_name)
+            return [(text, 1)] if known is None else super()._windows(kind, text, known.max_input_tokens // 2)
         return super()._windows(kind, text, limit * BYTES_OF_ANY_TOKEN // 4)
 
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
