@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL
@@ -17,6 +16,8 @@ from pydantic import Field, PrivateAttr, SecretStr
 from embeddings_openai._connected import Address, address, sendable, sends_key, strangers_headers
 from embeddings_openai._errors import Endpoint
 from embeddings_openai._openai_model import OpenAIModel
+
+_TOKENS = 4  # requests under way may have older ones
 
 
 class AzureOpenAIEmbedding(OpenAIModel):
@@ -43,9 +44,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
         default=None, exclude=True, repr=False
     )
 
-    _tokens: deque[str] = PrivateAttr(
-        default_factory=partial(deque, maxlen=4)
-    )  # requests under way may have older ones
+    _tokens: deque[str] = PrivateAttr(default_factory=lambda: deque(maxlen=_TOKENS))
 
     def _origin(self) -> Any:
         return replace(super()._origin(), provider="azure.ai.openai")
