@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 
 import numpy as np
 import pytest
 from embed_core import MockEmbedding
 from embed_core._rows import Dense
-from embed_core.errors import AuthenticationError
+from embed_core.errors import AuthenticationError, ConfigurationError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
@@ -247,6 +248,30 @@ def test_a_cache_that_mixes_dimensions_is_trusted_in_neither(embed):
     store.put_many({key: Dense().encode(np.ones((1, 4)))[0]})
     fresh = Undeclared(embed_dim=6, embeddings_cache=store)
     assert same_bits(embed(fresh, ["a", "b", "c"]), MockEmbedding(embed_dim=6).embed_texts(["a", "b", "c"]))
+
+
+def test_vectors_of_a_configuration_that_changed_on_the_way_are_kept_under_no_key(store, embed):
+    began, changed = threading.Event(), threading.Event()
+
+    class Waiting(Prompted):
+        def _get_text_embeddings(self, texts):
+            began.set()
+            changed.wait(5)
+            return super()._get_text_embeddings(texts)
+
+    def change():
+        began.wait(5)
+        model.text_prompt = "query: "
+        changed.set()
+
+    model = Waiting(text_prompt="passage: ", embeddings_cache=store)
+    threading.Thread(target=change).start()
+    with pytest.raises(ConfigurationError, match="was assigned while it embedded"):
+        embed(model, ["a", "b"])
+    for prompt in ("passage: ", "query: "):
+        fresh = Waiting(text_prompt=prompt, embeddings_cache=store)
+        embed(fresh, ["a", "b"])
+        assert fresh.input_count == 2
 
 
 def test_an_empty_store_is_a_store():

@@ -151,7 +151,7 @@ class Engine(Hooks):
         indices = range(len(collected)) if indices is None else indices
         with progress(kind, len(collected), show=show_progress) as bar:
             request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
-            return await chain.run(request, io, self._provide)
+            return await chain.run(request, io, partial(self._provide, chain.dimension))
 
     async def _array(
         self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
@@ -174,14 +174,26 @@ class Engine(Hooks):
         embeddings: list[Embedding] = vectors.tolist()
         return embeddings
 
-    async def _provide(self, io: IO, request: Request) -> Any:
-        """Make the provider call: the hook for the kind, in the caller's colour."""
+    async def _provide(self, dimension: Dimension, io: IO, request: Request) -> Any:
+        """Make the provider call: the hook for the kind, in the caller's colour.
+
+        Raises:
+            ConfigurationError: a field that decides vectors was assigned since the call began, and there is a cache,
+                which would keep them under the key of the former configuration.
+        """
         inputs = list(request.inputs)
         if request.kind == "image":
             inputs = await io.call(lambda: open_batch(request.inputs))
         sync = getattr(self, f"_get_{request.kind}_embeddings")
         async_ = getattr(self, f"_aget_{request.kind}_embeddings")
-        return await io.call(lambda: sync(inputs), lambda: async_(inputs))
+        answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
+        if self._dimension is not dimension and self.embeddings_cache is not None:  # each configuration has its own
+            msg = (
+                f"a field of `{self.model_name}` was assigned while it embedded, so its vectors belong to no one "
+                "configuration; call it again, or mark the field `OPERATIONAL` if it changes none"
+            )
+            raise ConfigurationError(msg)
+        return answer
 
     def _ready(self) -> Chain:
         with self._making:
