@@ -4,6 +4,7 @@ import copy
 import json
 import operator
 import pickle
+import threading
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -266,7 +267,8 @@ class Ported(BaseEmbedding):
         self,
         instruction: str = "Represent: ",
         tone: Tone = Tone.LOW,
-        *weights: float,
+        *,
+        judge: Any = None,
         client: Any = None,
         access_token: str = "",
         patience: Annotated[float, OPERATIONAL] = 1.0,
@@ -329,11 +331,102 @@ def test_what_is_marked_or_named_as_a_secret_is_not_part_of_the_space_nor_saved(
     assert copy.copy(model)._arguments["access_token"] == "secret"
 
 
-def test_what_is_no_plain_data_is_shared_with_copies_only():
-    model, client = Ported(client=object()), object()
-    assert Ported(client=client).fingerprint != Ported(client=client).fingerprint
+def test_what_is_no_plain_data_is_shared_with_copies_only_but_for_clients():
+    model, judge = Ported(judge=object()), object()
+    assert Ported(judge=judge).fingerprint != Ported(judge=judge).fingerprint
     assert copy.deepcopy(model).fingerprint == model.fingerprint
     assert Ported.from_dict(model.to_dict()).fingerprint == Ported().fingerprint != model.fingerprint
+    assert Ported(client=object()).fingerprint == Ported().fingerprint
+    assert pickle.loads(pickle.dumps(Ported(client=threading.Lock()))).fingerprint == Ported().fingerprint
+
+
+class Further2(Ported):
+    """Passes everything on, as many subclasses do."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+class Instructed:
+    def __init__(self, instruction: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._instruction = instruction
+
+
+class Mixed(Instructed, MockEmbedding):
+    _instruction: str = PrivateAttr()
+
+
+class Probing(Ported):
+    """Looks up its dimension while it is constructed."""
+
+    def __init__(self, pad_token: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.get_text_embedding("probe")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [(Further2, "instruction"), (Mixed, "instruction"), (Probing, "instruction"), (Probing, "pad_token")],
+)
+def test_arguments_that_are_passed_on_or_mixed_in_count_too(cls, name):
+    one, two = (cls(**{name: value, "embeddings_cache": MemoryKVStore()}) for value in ("a", "bbb"))
+    assert one.fingerprint != two.fingerprint
+    assert copy.copy(two).fingerprint == two.fingerprint
+    assert one._ready() is not None
+    two.get_text_embedding("text")
+    assert two.embeddings_cache.get_many(one._keys(one.embeddings_cache)("text", ["text"])) == {}
+
+
+def test_arguments_by_position_are_those_of_the_constructor_they_are_passed_to():
+    assert Further2("another", Tone.LOUD).fingerprint == Further2(instruction="another", tone=Tone.LOUD).fingerprint
+    assert copy.copy(Further2("another"))._instruction == "another"
+
+
+def test_a_hint_that_makes_no_sense_is_nobodys_business():
+    def init(self, first=(), second=None, **kwargs):
+        MockEmbedding.__init__(self, **kwargs)
+
+    init.__annotations__ = {"first": "list of str", "second": "any | None"}
+    odd = type("Odd", (MockEmbedding,), {"__init__": init, "__module__": __name__})
+    assert odd(second="x").fingerprint != odd().fingerprint
+
+
+def test_an_argument_called_provider_is_not_the_provider():
+    class Routed(MockEmbedding):
+        def __init__(self, provider: str = "here", **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+    assert Routed(provider="there").to_dict()["provider"] == MockEmbedding.provider
+
+
+def test_a_plain_field_for_a_key_is_not_saved():
+    class Keyed(MockEmbedding):
+        api_key: str = ""
+
+    model = Keyed(api_key="sk-secret")
+    assert "sk-secret" not in str(model.to_dict())
+    assert "sk-secret" not in str(model.__reduce__())
+    assert model.fingerprint == Keyed().fingerprint
+
+
+def test_a_constructor_may_change_the_dict_it_is_given_when_copies_are_made_too():
+    class Changing(MockEmbedding):
+        parameters: dict[str, Any] = Field(default_factory=dict)
+
+        def __init__(self, dimensions: int = 4, **kwargs: Any) -> None:
+            kwargs.setdefault("parameters", {})["dimensions"] = dimensions
+            super().__init__(**kwargs)
+
+    assert copy.copy(Changing(dimensions=8)).parameters == {"dimensions": 8}
+
+
+def test_an_equal_value_changes_nothing_and_no_workers_are_one_as_llama_index_has_it():
+    model = MockEmbedding(embeddings_cache=MemoryKVStore())
+    chain = model._ready()
+    model.embed_dim = model.embed_dim
+    assert model._ready() is chain
+    assert MockEmbedding(num_workers=None).num_workers == 1
 
 
 def test_a_class_without_a_constructor_of_its_own_has_the_space_it_always_had():

@@ -206,7 +206,7 @@ def test_a_mix_of_reasons_is_a_batch_error_that_names_them():
 
     model = ScriptedEmbedding(embed_batch_size=1, script=answer)
     with pytest.raises(BatchError, match="2 of 3 inputs failed") as caught:
-        asyncio.run(model._embed(_asyncio(), "text", ["a", "c", "b"], keep_going=True))
+        asyncio.run(model._embed_all(_asyncio(), "text", ["a", "c", "b"], keep_going=True))
     assert caught.value.failed == {0: reasons["a"], 2: reasons["b"]}
     assert list(caught.value.completed) == [1]
     assert caught.value.__cause__ is reasons["a"]

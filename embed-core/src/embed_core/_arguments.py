@@ -12,11 +12,27 @@ from typing import Any, get_type_hints
 from embed_core._types import OPERATIONAL
 
 _SECRET = ("key", "password", "secret", "token")
+_CREDENTIALS = ("api_key", "apikey", "access_key", "password", "secret", "secret_key")
+_TOKENS = ("access_token", "ad_token", "api_token", "auth_token", "hf_token", "token")
+_TRANSPORTS = ("client", "session")
+UNNAMED = "*"
+"""Stands for arguments without a name, which are part of the space and of no copy."""
 
 
 def looks_like_a_secret(name: str) -> bool:
-    """Tell whether a setting is a secret by its name."""
+    """Tell whether a setting may be a secret by its name; `pad_token` may, too, so this only decides what is shown."""
     return name.lower().endswith(_SECRET)
+
+
+def is_credential(name: str) -> bool:
+    """Tell whether a setting is surely a credential by its name, and so decides no vector and is never saved."""
+    lower = name.lower()
+    return lower.endswith(_CREDENTIALS) or lower in _TOKENS or lower == "key"
+
+
+def is_transport(name: str) -> bool:
+    """Tell whether a setting is surely how a provider is reached by its name, and so decides no vector."""
+    return name.lower().endswith(_TRANSPORTS)
 
 
 def remembering(init: Callable[..., None]) -> Callable[..., None]:
@@ -35,20 +51,35 @@ def remembering(init: Callable[..., None]) -> Callable[..., None]:
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             known = _known(cls)
-            self._arguments = {name: value for name, value in _given(bound) if name not in known}
+            self._arguments = {name: value for name, value in _given(cls, construct, bound) if name not in known}
+            if self._arguments:
+                self._changed(operational=False)  # what was derived while it was constructed knew nothing of them
 
     construct.__dict__["marked"] = _marked(init)
     return construct
 
 
-def _given(bound: inspect.BoundArguments) -> Iterator[tuple[str, Any]]:
-    """Yield all arguments but the first, which is the model, by name."""
+def _given(cls: type, construct: Any, bound: inspect.BoundArguments) -> Iterator[tuple[str, Any]]:
+    """Yield all arguments but the first, which is the model, by name; `*` has what has none."""
     for name, value in list(bound.arguments.items())[1:]:
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_KEYWORD:
             yield from value.items()
-        elif value or kind is not inspect.Parameter.VAR_POSITIONAL:
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            names = _names_after(cls, construct)
+            yield from zip(names, value, strict=False)
+            if len(value) > len(names):
+                yield UNNAMED, value[len(names) :]
+        else:
             yield name, value
+
+
+def _names_after(cls: type, construct: Any) -> list[str]:
+    """Return the positional parameters of the constructor that comes after this one, to which `*args` are passed on."""
+    inits = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    after = inits[inits.index(construct) + 1]
+    named = list(inspect.signature(after).parameters.values())[1:]
+    return [one.name for one in named if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
 
 
 def _known(cls: Any) -> set[str]:
@@ -60,7 +91,7 @@ def _known(cls: Any) -> set[str]:
 def _marked(init: Callable[..., None]) -> frozenset[str]:
     try:
         hints = get_type_hints(init, include_extras=True)
-    except NameError:  # types that are there for a type checker only
+    except Exception:  # whatever stands in a hint that nobody has to evaluate
         return frozenset()
     return frozenset(name for name, hint in hints.items() if OPERATIONAL in getattr(hint, "__metadata__", ()))
 

@@ -39,19 +39,19 @@ class BaseEmbedding(Engine):
 
     def get_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed(Blocking(), "query", [query])))
+        return only(drive(self._embed_all(Blocking(), "query", [query])))
 
     async def aget_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; see `get_query_embedding`."""
-        return only(await self._embed(Asyncio(), "query", [query]))
+        return only(await self._embed_all(Asyncio(), "query", [query]))
 
     def get_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed(Blocking(), "text", [text])))
+        return only(drive(self._embed_all(Blocking(), "text", [text])))
 
     async def aget_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; see `get_text_embedding`."""
-        return only(await self._embed(Asyncio(), "text", [text]))
+        return only(await self._embed_all(Asyncio(), "text", [text]))
 
     # Many inputs
 
@@ -114,14 +114,14 @@ class BaseEmbedding(Engine):
         """
         start = 0
         for window in windows("text", texts, self._window_size()):
-            yield drive(self._embed(self._io(), "text", window, indices=range(start, start + len(window))))
+            yield drive(self._embed_all(self._io(), "text", window, indices=range(start, start + len(window))))
             start += len(window)
 
     async def astream_texts(self, texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Vectors]:
         """Embed any number of texts, which may arrive asynchronously; see `stream_texts`."""
         start = 0
         async for window in awindows("text", texts, self._window_size()):
-            yield await self._embed(Asyncio(), "text", window, indices=range(start, start + len(window)))
+            yield await self._embed_all(Asyncio(), "text", window, indices=range(start, start + len(window)))
             start += len(window)
 
     def get_agg_embedding_from_queries(

@@ -9,8 +9,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretBytes, SecretStr, model_validator
 
-from embed_core._arguments import looks_like_a_secret, plain, remembering
-from embed_core._read_only import read_only
+from embed_core._arguments import UNNAMED, is_credential, is_transport, looks_like_a_secret, plain, remembering
+from embed_core._read_only import read_only, writable
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
@@ -41,8 +41,9 @@ class Config(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if "__init__" in vars(cls):
-            type.__setattr__(cls, "__init__", remembering(cls.__init__))
+        init: Any = cls.__init__  # which may be that of a mixin
+        if init is not BaseModel.__init__ and not hasattr(init, "marked"):
+            type.__setattr__(cls, "__init__", remembering(init))
 
     @model_validator(mode="before")
     @classmethod
@@ -66,8 +67,9 @@ class Config(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON types, with the provider's name and without secrets or collaborators."""
-        arguments = {name: value for name, value in self._plain_arguments().items() if value is not _OPAQUE}
-        return {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators())), **arguments}
+        told = self._plain_arguments().items()
+        arguments = {name: one for name, one in told if one is not _OPAQUE and self._is_kept(name, one)}
+        return arguments | {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators()))}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
@@ -124,15 +126,20 @@ class Config(BaseModel):
         return space
 
     def _plain_arguments(self) -> dict[str, Any]:
-        """Return what the constructor took beside fields, without secrets; `_OPAQUE` for what is no plain data."""
+        """Return what the constructor took beside fields and may decide vectors; `_OPAQUE` for no plain data."""
         told = {}
         for name, value in self._arguments.items():
-            if not (looks_like_a_secret(name) or _holds_secret(value)):
+            if not (is_credential(name) or is_transport(name) or _holds_secret(value)):
                 try:
                     told[name] = plain(value)
                 except TypeError:
                     told[name] = _OPAQUE
         return told
+
+    @staticmethod
+    def _is_kept(name: str, value: Any) -> bool:
+        """Tell whether an argument goes with saved forms and pickles."""
+        return not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or _holds_secret(value))
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
         left_out |= self._secrets()
@@ -151,25 +158,32 @@ class Config(BaseModel):
     def _secrets(self) -> set[str]:
         """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
         fields = type(self).model_fields.items()
-        return {name for name, field in fields if _is_secret(field.annotation) or _holds_secret(self.__dict__[name])}
+        return {
+            name
+            for name, field in fields
+            if is_credential(name) or _is_secret(field.annotation) or _holds_secret(self.__dict__[name])
+        }
 
     @classmethod
     def _collaborators(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if field.exclude}
 
     def __setattr__(self, name: str, value: Any) -> None:
+        former = self.__dict__.get(name, _OPAQUE)
         super().__setattr__(name, value)
-        if name in type(self).model_fields:
+        if name in type(self).model_fields and not _is_same(former, self.__dict__[name]):
             self._changed(operational=self._is_operational(name))
 
     def _changed(self, *, operational: bool) -> None:
         """Forget what was derived from the fields."""
 
     def _values(self) -> dict[str, Any]:
-        return {field.alias or name: self.__dict__[name] for name, field in type(self).model_fields.items()}
+        fields = type(self).model_fields.items()
+        return {field.alias or name: writable(self.__dict__[name]) for name, field in fields}
 
     def __copy__(self) -> Self:
-        return _rebuild(type(self), self._values() | self._arguments, self._identity)
+        arguments = {name: value for name, value in self._arguments.items() if name != UNNAMED}
+        return _rebuild(type(self), self._values() | arguments, self._identity)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return an equal model; of what can change, they share the collaborators only (cache, limiter, handlers)."""
@@ -177,10 +191,8 @@ class Config(BaseModel):
 
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
-        secrets |= {
-            name for name, value in self._arguments.items() if looks_like_a_secret(name) or _holds_secret(value)
-        }
-        values = {name: value for name, value in (self._values() | self._arguments).items() if name not in secrets}
+        values = {name: value for name, value in self._values().items() if name not in secrets}
+        values |= {name: value for name, value in self._arguments.items() if self._is_kept(name, value)}
         return _rebuild, (type(self), values, self._identity)
 
 
@@ -191,6 +203,12 @@ def _rebuild(cls: type[ConfigT], values: dict[str, Any], identity: str) -> Confi
     model = cls(**values)
     model._identity = identity
     return model
+
+
+def _is_same(former: Any, value: Any) -> bool:
+    """Tell whether nothing changed, where that is easily told."""
+    plain_data = isinstance(value, str | bytes | int | float | bool | None)
+    return value is former or (plain_data and type(value) is type(former) and bool(value == former))
 
 
 def _is_secret(annotation: Any) -> bool:

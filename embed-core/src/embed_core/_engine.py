@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, ParamSpec, Self, TypeVar
 from weakref import ref
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from embed_core import _space
 from embed_core._hooks import Hooks
@@ -43,6 +43,10 @@ T = TypeVar("T")
 _WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
 
 
+def _or_one(workers: Any) -> Any:
+    return 1 if workers is None else workers  # as LlamaIndex has it
+
+
 class Engine(Hooks):
     """Everything behind the public methods of a model: fields, the middleware list and the way through it.
 
@@ -54,7 +58,7 @@ class Engine(Hooks):
 
     model_name: str = "unknown"
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
-    num_workers: Annotated[int, OPERATIONAL] = Field(default=1, ge=1)
+    num_workers: Annotated[int, OPERATIONAL, BeforeValidator(_or_one)] = Field(default=1, ge=1)
     embeddings_cache: Annotated[KVStore | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     rate_limiter: Annotated[RateLimiter | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
@@ -131,7 +135,7 @@ class Engine(Hooks):
 
         return call
 
-    async def _embed(
+    async def _embed_all(
         self,
         io: IO,
         kind: Kind,
@@ -151,7 +155,7 @@ class Engine(Hooks):
         indices = range(len(collected)) if indices is None else indices
         with progress(kind, len(collected), show=show_progress) as bar:
             request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
-            return await chain.run(request, io, partial(self._provide, chain.dimension))
+            return await chain.run(request, io, partial(self._provide, chain))
 
     async def _array(
         self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
@@ -159,14 +163,14 @@ class Engine(Hooks):
         if _keeps_going(on_error):
             msg = f"an array has no place for `None`; use `get_{kind}_embedding_batch` for `on_error='none'`"
             raise ConfigurationError(msg)
-        return await self._embed(io, kind, inputs, show_progress=show_progress)
+        return await self._embed_all(io, kind, inputs, show_progress=show_progress)
 
     async def _lists(
         self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
     ) -> list[Embedding]:
         collected, keep_going = collect(kind, inputs), _keeps_going(on_error)
         try:
-            vectors = await self._embed(io, kind, collected, show_progress=show_progress, keep_going=keep_going)
+            vectors = await self._embed_all(io, kind, collected, show_progress=show_progress, keep_going=keep_going)
         except EmbedError as error:
             if not (keep_going and error.failed):
                 raise
@@ -174,7 +178,7 @@ class Engine(Hooks):
         embeddings: list[Embedding] = vectors.tolist()
         return embeddings
 
-    async def _provide(self, dimension: Dimension, io: IO, request: Request) -> Any:
+    async def _provide(self, chain: Chain, io: IO, request: Request) -> Any:
         """Make the provider call: the hook for the kind, in the caller's colour.
 
         Raises:
@@ -187,7 +191,7 @@ class Engine(Hooks):
         sync = getattr(self, f"_get_{request.kind}_embeddings")
         async_ = getattr(self, f"_aget_{request.kind}_embeddings")
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
-        if self._dimension is not dimension and self.embeddings_cache is not None:  # each configuration has its own
+        if self._dimension is not chain.dimension and chain.store is not None:  # each configuration has its own
             msg = (
                 f"a field of `{self.model_name}` was assigned while it embedded, so its vectors belong to no one "
                 "configuration; call it again, or mark the field `OPERATIONAL` if it changes none"
@@ -206,7 +210,7 @@ class Engine(Hooks):
         with self._making:
             if self._dimension is None:
                 self._dimension = Dimension(self._declared_dimension())
-            return Chain(tuple(self._middleware(self._dimension, store)), self._dimension)
+            return Chain(tuple(self._middleware(self._dimension, store)), self._dimension, store)
 
     def _keys(self, store: KVStore | None) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
         return partial(_space.keys, self.fingerprint if store is not None else "")
@@ -226,10 +230,11 @@ class Engine(Hooks):
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A model's middleware, made once for a configuration."""
+    """A model's middleware, made once for a configuration and a cache."""
 
     middleware: tuple[Middleware, ...]
     dimension: Dimension
+    store: KVStore | None
 
     async def run(self, request: Request, io: IO, provide: Callable[[IO, Request], Awaitable[Any]]) -> Vectors:
         next_: Next = partial(provide, io)

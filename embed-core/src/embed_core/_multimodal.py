@@ -52,11 +52,11 @@ class MultiModalEmbedding(BaseEmbedding):
 
     def get_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed(Blocking(), "image", [image])))
+        return only(drive(self._embed_all(Blocking(), "image", [image])))
 
     async def aget_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; see `get_image_embedding`."""
-        return only(await self._embed(Asyncio(), "image", [image]))
+        return only(await self._embed_all(Asyncio(), "image", [image]))
 
     def get_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
@@ -100,7 +100,9 @@ class MultiModalEmbedding(BaseEmbedding):
         done: dict[int, Any] = {}
         for kind, some in inputs.items():
             try:
-                vectors = await self._embed(io, kind, some.values(), indices=list(some), show_progress=show_progress)
+                vectors = await self._embed_all(
+                    io, kind, some.values(), indices=list(some), show_progress=show_progress
+                )
             except EmbedError as error:
                 error.completed = done | dict(error.completed)
                 raise

@@ -30,6 +30,8 @@ _READ_ONLY: dict[Any, Any] = {
     ),
 }
 
+_PLAIN: dict[Any, Any] = {frozen: kind for kind, frozen in _READ_ONLY.items()}
+
 
 def read_only(value: Any) -> Any:
     """Return a value with its plain dicts, lists and sets made read-only, however deep they lie."""
@@ -38,4 +40,14 @@ def read_only(value: Any) -> Any:
         return _READ_ONLY[dict]({name: read_only(one) for name, one in value.items()})
     if kind is tuple or kind in _READ_ONLY:
         return _READ_ONLY.get(kind, tuple)(map(read_only, value))
+    return value
+
+
+def writable(value: Any) -> Any:
+    """Return a value with what `read_only` has made of it undone, in copies."""
+    plain = _PLAIN.get(type(value))
+    if plain is dict:
+        return {name: writable(one) for name, one in value.items()}
+    if plain is not None or type(value) is tuple:
+        return (plain or tuple)(map(writable, value))
     return value

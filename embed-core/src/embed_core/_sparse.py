@@ -128,19 +128,19 @@ class BaseSparseEmbedding(Engine):
 
     def get_query_embedding(self, query: str) -> SparseVector:
         """Embed a search query."""
-        return _only(drive(self._embed(Blocking(), "query", [query])))
+        return _only(drive(self._embed_all(Blocking(), "query", [query])))
 
     async def aget_query_embedding(self, query: str) -> SparseVector:
         """Embed a search query; see `get_query_embedding`."""
-        return _only(await self._embed(Asyncio(), "query", [query]))
+        return _only(await self._embed_all(Asyncio(), "query", [query]))
 
     def get_text_embedding(self, text: str) -> SparseVector:
         """Embed a document or passage."""
-        return _only(drive(self._embed(Blocking(), "text", [text])))
+        return _only(drive(self._embed_all(Blocking(), "text", [text])))
 
     async def aget_text_embedding(self, text: str) -> SparseVector:
         """Embed a document or passage; see `get_text_embedding`."""
-        return _only(await self._embed(Asyncio(), "text", [text]))
+        return _only(await self._embed_all(Asyncio(), "text", [text]))
 
     def get_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"

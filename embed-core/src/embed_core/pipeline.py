@@ -245,7 +245,7 @@ class _Embedding:
             some = {position: content for position, (of, content) in inputs.items() if of == kind}
             runner = self.model._io() if io.blocking else Asyncio()
             try:
-                vectors = await self.model._embed(runner, kind, some.values(), indices=list(some))
+                vectors = await self.model._embed_all(runner, kind, some.values(), indices=list(some))
             except EmbedError as error:
                 await self._keep(io, window, error.completed)
                 raise

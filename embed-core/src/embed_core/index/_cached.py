@@ -36,7 +36,7 @@ class Cached:
         """Embed texts; return a float32 array of shape (n, dimension)."""
         if self._chain is None:
             return self.model.embed_texts(texts)
-        return drive(self.model._embed(self.model._io(), "text", texts, chain=self._chain))
+        return drive(self.model._embed_all(self.model._io(), "text", texts, chain=self._chain))
 
     def known(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Return the vectors that are in the cache, by text; a cache that fails holds none."""

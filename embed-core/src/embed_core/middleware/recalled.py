@@ -93,3 +93,5 @@ def _add_hits_and_duplicates(
     reasons = {position[id_]: reason for id_, reason in error.failed.items()}
     error.completed = {id_: done[key] for id_, key in position.items() if key in done}
     error.failed = {id_: reasons[key] for id_, key in position.items() if key in reasons}
+    index = dict(zip(request.ids, request.indices, strict=True))
+    error.indices = tuple(sorted({*error.indices, *(index[id_] for id_ in error.failed)}))
