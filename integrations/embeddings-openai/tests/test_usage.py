@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from embed_core import RetryPolicy
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing.faults import Fault
 from embeddings_openai import KNOWN, PRICES_AS_OF, Estimate, OpenAIEmbedding, Usage
+from embeddings_openai._usage import UnderWay
 
 
 def test_usage_adds_up_over_calls_and_colours(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
@@ -151,23 +156,124 @@ def test_max_cost_may_be_exactly_what_was_estimated(model: OpenAIEmbedding) -> N
     assert model.usage.price == model.max_cost
 
 
-def test_the_requests_of_a_call_that_is_not_there_any_more_are_waited_for_only_so_long(model: OpenAIEmbedding) -> None:
+def seconds_of(call: Callable[[], object]) -> float:
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
+
+
+@contextmanager
+def under_way(model: OpenAIEmbedding, server: FakeEmbeddingServer, text: str, answer: Fault) -> Iterator[None]:
+    """Have a request under way in another thread."""
+    server.inject(answer)
+    before = len(server.requests)
+    thread = threading.Thread(target=model.get_text_embedding, args=[text])
+    thread.start()
+    while len(server.requests) == before:
+        time.sleep(0.01)
+    yield
+    thread.join()
+
+
+@contextmanager
+def stopped(model: OpenAIEmbedding, server: FakeEmbeddingServer, text: str) -> Iterator[None]:
+    """Have a request under way in an event loop that does not run, and finish it afterwards."""
+    server.inject(faults.slow(1.5))
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(model.aget_text_embedding(text))
+    loop.call_later(0.3, loop.stop)
+    loop.run_forever()
+    assert model._meter.reserved > 0
+    yield
+    loop.run_until_complete(task)
+    loop.run_until_complete(model.aclose())
+    loop.close()
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [("query", 0.0, 0.8), ("text", 0.8, 2.0)])
+def test_only_documents_wait_for_a_slow_first_answer_and_only_briefly(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, kind: str, least: float, most: float
+) -> None:
+    model.max_cost = 1.0
+    ask = model.get_query_embedding if kind == "query" else model.get_text_embedding
+    with under_way(model, server, "first", faults.slow(2.5)):
+        assert least < seconds_of(lambda: ask("second")) < most
+
+
+def test_max_cost_holds_by_the_estimate_though_nobody_waits_for_a_slow_first_answer(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    server.inject_when(lambda _: True, faults.slow(1.5))
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 11.0
+    model.embed_batch_size, model.num_workers = 1, 20
+    with pytest.raises(QuotaExceededError):
+        model.embed_texts([f"{number:08}" for number in range(20)])  # two tokens each
+    assert model.usage.price == 10.0
+
+
+def test_no_call_waits_for_a_first_request_whose_event_loop_has_stopped(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    model.max_cost = 1.0
+    with stopped(model, server, "first"):
+        assert seconds_of(lambda: model.get_text_embedding("second")) < 0.8
+    assert (model._meter.reserved, model._meter.under_way) == (0, set())
+
+
+def test_beside_an_event_loop_that_has_stopped_what_does_not_fit_is_refused_at_once(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
     model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
-    model.retry = RetryPolicy(total_seconds=0.1)
-    model.get_text_embedding("four")
-    model._meter.reserve(3, 5.0)
-    model._meter.under_way += 1
-    with pytest.raises(QuotaExceededError, match="1 US dollars are spent and 3 on their way, and some 2 more"):
+    with stopped(model, server, "sixteen bytes 16"):
+        started = time.monotonic()
+        with pytest.raises(QuotaExceededError, match="0 US dollars are spent and 4 on their way, and some 2 more"):
+            model.get_text_embedding("eight888")
+        assert time.monotonic() - started < 0.8
+    assert model.usage.price == 4.0
+
+
+def test_what_does_not_fit_waits_no_longer_than_for_a_sign_of_life(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
+    with model.model_copy(update={"timeout": 0.3}) as other:
+        other._meter = model._meter
+        with under_way(model, server, "sixteen bytes 16", faults.slow(2)):
+            started = time.monotonic()
+            with pytest.raises(QuotaExceededError):
+                other.get_text_embedding("eight888")
+            assert time.monotonic() - started < 1.8
+
+
+def test_what_does_not_fit_waits_for_what_may_take_less(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
+    told = {"data": [{"index": 0, "embedding": [1.0] * 1536}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    with under_way(model, server, "sixteen bytes 16", replace(faults.payload(told), delay=0.3)):
         model.get_text_embedding("eight888")
+    assert model.usage.price == 3.0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows interrupts no waiting thread")
+def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    model.max_cost = 1.0
+    server.inject(faults.slow(3))
+    timer = threading.Timer(0.4, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        model.embed_texts(["first", "second"])
+    timer.join()
+    assert seconds_of(lambda: model.embed_texts(["third"])) < 0.8
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_nothing_under_way(model: OpenAIEmbedding) -> None:
     model._meter.reserve(3, 5.0)
-    model._meter.under_way += 1
+    model._meter.under_way.add(UnderWay(SimpleNamespace(blocking=True)))
     child = os.fork()
     if child == 0:
-        os._exit(0 if (model._meter.reserved, model._meter.under_way) == (0, 0) else 1)
+        os._exit(0 if (model._meter.reserved, model._meter.under_way) == (0, set()) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

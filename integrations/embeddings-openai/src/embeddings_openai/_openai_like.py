@@ -201,7 +201,7 @@ class OpenAILike(Connected):
         if (price := self._price()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
-        count, patience = self._weakly(self._count_tokens), self.retry.total_seconds
+        count, patience = self._weakly(self._count_tokens), min(self.timeout, self.retry.total_seconds)
         return Budgeted(self._meter, self.max_cost, price, count, patience)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 from embed_core import Request, Vectors
 from embed_core.errors import QuotaExceededError
@@ -15,6 +17,9 @@ _MILLION = 1_000_000
 _ROUNDING = 1e-9
 """The share of a sum that the order of its parts may make."""
 _POLL_SECONDS = 0.02
+
+_FIRST_SECONDS = 1.0
+"""How long to wait for the first answer: most take less, and one that hangs must not hold up everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Meter:
     Attributes:
         charged: tokens at the full price.
         reserved: tokens set aside for what is under way.
-        under_way: requests under way for which tokens are set aside.
+        under_way: requests for which tokens are set aside.
     """
 
     def __init__(self) -> None:
@@ -69,7 +74,7 @@ class Meter:
 
     def reset(self) -> None:
         """Have nothing under way, as a forked child has."""
-        self.under_way, self.reserved = 0, 0.0
+        self.under_way, self.reserved = set[UnderWay](), 0.0
 
     def add(self, told: int, estimated: int, *, share: float = 1.0) -> None:
         """Count one answer, charged at a share of the full price, and by the estimate where it tells no tokens."""
@@ -102,6 +107,28 @@ class Meter:
         with self.lock:
             self.reserved = max(0.0, self.reserved - aside)
 
+    def is_moving(self) -> bool:
+        """Tell whether a request under way can be expected to end."""
+        with self.lock:
+            known = self.under_way.copy()  # to collect a lost task is to end it, at any moment
+        return not all(one.stands_still() for one in known)
+
+
+class UnderWay:
+    """A request under way; keeps no event loop alive, and with it a task that nobody will run again."""
+
+    __slots__ = ("_call", "_loop")
+
+    def __init__(self, io: Any) -> None:
+        self._call: Any = io if io.blocking else None  # another one holds its loop
+        self._loop = None if io.blocking else ref(asyncio.get_running_loop())
+
+    def stands_still(self) -> bool:
+        """Tell whether its loop has stopped, or whether its call was interrupted and left it to a thread."""
+        if self._loop is None:
+            return bool(self._call.abandoned)
+        return (loop := self._loop()) is None or not loop.is_running()
+
 
 def price_of(tokens: float, per_million: float | None) -> float | None:
     """Return US dollars."""
@@ -112,11 +139,13 @@ def price_of(tokens: float, per_million: float | None) -> float | None:
 class Budgeted:
     """Sends no request that is expected to take the model's total above `max_cost` US dollars.
 
-    Only answers tell how the provider counts, so the first request goes alone. Should later texts be denser, what is in
-    flight when the first of them is answered may still exceed the budget.
+    Only answers tell how the provider counts. So until there is one, all but queries let the first request go alone for
+    a second. Where that is slower, or later texts are denser, what is in flight when the first of them is answered may
+    still exceed the budget.
 
     Attributes:
-        patience: how many seconds to wait for requests under way.
+        patience: for how many seconds what does not fit waits for requests under way, which may take less than is set
+            aside for them.
     """
 
     meter: Meter
@@ -126,26 +155,28 @@ class Budgeted:
     patience: float
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        aside = await self._set_aside(self.count_tokens(request.inputs), io)
+        mine = UnderWay(io)
+        aside = await self._set_aside(request, mine, io)
         try:
             return await onward(request)
         finally:
             with self.meter.lock:
-                self.meter.under_way -= 1
+                self.meter.under_way.discard(mine)
                 self.meter.release(aside)
 
-    async def _set_aside(self, tokens: int, io: Any) -> float:
+    async def _set_aside(self, request: Request, mine: UnderWay, io: Any) -> float:
         """Reserve what a request needs; what does not fit waits, because its error would end those that do."""
-        meter, until = self.meter, time.monotonic() + self.patience
+        meter, tokens, started = self.meter, self.count_tokens(request.inputs), time.monotonic()
+        alone = 0.0 if request.kind == "query" else _FIRST_SECONDS
         while True:
             with meter.lock:
-                may_wait = meter.under_way > 0 and time.monotonic() < until
-                if meter.requests or not may_wait:
+                waited = time.monotonic() - started
+                if meter.requests or waited >= alone or not meter.is_moving():
                     aside = meter.reserve(tokens, self._most())
                     if aside is not None:
-                        meter.under_way += 1
+                        meter.under_way.add(mine)
                         return aside
-                    if not may_wait:
+                    if waited >= self.patience or not meter.is_moving():
                         raise self._refusal(tokens)
             await io.sleep(_POLL_SECONDS)
 
