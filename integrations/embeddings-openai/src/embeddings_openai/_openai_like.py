@@ -38,8 +38,8 @@ class OpenAILike(Connected):
             makes one for every loop, such as `openai.DefaultAioHttpClient`.
         price_per_million_tokens: US dollars; None takes the known price of an OpenAI model.
         max_cost: US dollars this model may spend, from its making on; a request that is expected to exceed it is not
-            sent. Only answers tell how many tokens texts really have: the first request goes alone, and where later
-            texts have many more, what is in flight by then may exceed it.
+            sent. Only answers tell how many tokens texts really have: documents wait up to a second for the first one,
+            and where later texts have many more, what is in flight by then may exceed it.
     """
 
     io_bound: ClassVar[bool] = True
