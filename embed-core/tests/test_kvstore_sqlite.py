@@ -238,6 +238,63 @@ def test_a_fork_in_the_midst_of_a_long_transaction_wedges_nobody(tmp_path, patie
     assert ("KeyboardInterrupt" in done.stderr) == (patience > 5)  # Python shows what a hook raises, and goes on
 
 
+# Ctrl-C ends each `close` while another thread waits to fork.
+INTERRUPTED = """
+import faulthandler, os, signal, sys, threading, time
+from embed_core.kvstore import SQLiteKVStore
+
+faulthandler.dump_traceback_later(20, exit=True)  # where something hangs
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+stores = [SQLiteKVStore(f"{sys.argv[1]}/{number}.db") for number in range(4)]
+for store in stores:
+    store.put_many({b"a": b"1"})
+
+def fork():
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+writing, go_on = threading.Event(), threading.Event()
+
+class Slow(dict):
+    def items(self):
+        writing.set()
+        go_on.wait()
+        yield b"slow", b"1"
+
+threads = [threading.Thread(target=stores[0].put_many, args=(Slow(),)), threading.Thread(target=fork)]
+threads[0].start()
+writing.wait()
+threads[1].start()
+time.sleep(0.3)  # until it waits for the writer
+began = time.monotonic()
+for store in stores:
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        store.close()
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+assert time.monotonic() - began < 5
+go_on.set()
+for thread in threads:
+    thread.join()
+fork()
+for store in stores:
+    assert store.get_many([b"a"]) == {b"a": b"1"}
+    store.close()
+print("nothing hangs")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_close_interrupted_while_a_thread_forks_wedges_nobody(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "nothing hangs\n"), done.stderr
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
 def test_threads_that_end_and_stores_that_go_leave_no_file_open(path):
     def opened():

@@ -1,13 +1,21 @@
-"""Connections to one SQLite file, each lent to one user at a time and none carried across a fork."""
+"""Connections to one SQLite file, each lent to one user at a time and none carried across a fork.
+
+No lock guards them: Ctrl-C may end any statement, and a fork copies a lock that another thread holds. Whoever uses or
+closes connections is in a set as long as that lasts, and whoever waits looks again and again whether a set is empty.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from sqlite3 import Connection
+
+_MOMENT = 0.001  # seconds between two looks
 
 
 class Connections:
@@ -23,104 +31,109 @@ class Connections:
         self._open = open_
         self._patience = patience
         self._idle: list[Connection] = []
-        self.reset()
+        self._users: set[object] = set()
+        self._closers: set[object] = set()
         weakref.finalize(self, _close_all, self._idle)
-        with _forking:
-            _every.add(self)
+        _every[id(self)] = self
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
         """Give a connection that nobody else uses; one whose user fails is closed, which rolls back."""
-        with self._turn:
-            self._turn.wait_for(lambda: not self._pauses)  # where many threads take turns, some would always be lent
-            self._lent += 1
-            connection = self._idle.pop() if self._idle else None
+        user, connection = object(), None
         try:
+            self._wait_for_turn(user)
+            with suppress(IndexError):
+                connection = self._idle.pop()
             if connection is None:
                 connection = self._open()
             yield connection
         except BaseException:
             if connection is not None:
                 connection.close()
-                connection = None
             raise
+        else:
+            if self._is_paused():
+                connection.close()
+            else:
+                self._idle.append(connection)
         finally:
-            with self._turn:
-                self._lent -= 1
-                if connection is not None:
-                    self._idle.append(connection)
-                self._turn.notify_all()
+            self._users.discard(user)
 
     def close(self) -> None:
         """Close every connection; the next user opens new ones."""
+        closer = object()
         try:
-            self.pause()
+            self._closers.add(closer)  # where many threads take turns, some would always be lent
+            self.wait_for_users()
         finally:
-            self.resume()
+            self.close_idle()
+            self._closers.discard(closer)
 
-    def pause(self) -> None:
-        """Close every connection, and lend none until `resume`; where Ctrl-C ends the waiting, too."""
-        self._turn.acquire()
-        self._pauses += 1
-        try:
-            self._turn.wait_for(lambda: not self._lent, self._patience)
-        finally:
-            _close_all(self._idle)
+    def wait_for_users(self) -> None:
+        """Wait for what is lent, as long as the patience lasts."""
+        deadline = time.monotonic() + self._patience
+        while self._users and time.monotonic() < deadline:
+            time.sleep(_MOMENT)
 
-    def resume(self) -> None:
-        """Lend again."""
-        self._pauses -= 1
-        self._turn.notify_all()
-        self._turn.release()
-
-    def reset(self) -> None:
-        """Forget who has borrowed and who waits: in a forked child none of them is there."""
-        self._turn = threading.Condition(threading.Lock())
-        self._lent = self._pauses = 0
+    def close_idle(self) -> None:
+        """Close what is not lent."""
         _close_all(self._idle)
 
+    def reset(self) -> None:
+        """Forget who uses and who closes: in a forked child none of them is there."""
+        self._users.clear()
+        self._closers.clear()
+        self.close_idle()
 
-_every: weakref.WeakSet[Connections] = weakref.WeakSet()
-_forking = threading.Lock()
-_paused: dict[int, list[Connections]] = {}
-"""What a thread that is forking has paused, by the thread's identifier."""
+    def _wait_for_turn(self, user: object) -> None:
+        while user not in self._users:
+            if not self._is_paused():
+                self._users.add(user)
+            if self._is_paused():  # perhaps only now: who pauses may have seen no user
+                self._users.discard(user)
+                time.sleep(_MOMENT)
+
+    def _is_paused(self) -> bool:
+        return bool(self._closers or _forking)
+
+
+_every: weakref.WeakValueDictionary[int, Connections] = weakref.WeakValueDictionary()
+_forking: list[None] = []
+"""One for each thread that forks; nothing is lent meanwhile."""
+_waiting = threading.Lock()
+"""Held by the one thread that waits before it forks: what another's fork ends may be what it waits for."""
 
 
 def _close_all(connections: list[Connection]) -> None:
-    while connections:
-        connections.pop().close()
+    with suppress(IndexError):  # another thread may close some of them
+        while True:
+            connections.pop().close()
+
+
+def _all() -> list[Connections]:
+    return [one for reference in _every.valuerefs() if (one := reference()) is not None]
 
 
 def _before_fork() -> None:
-    _forking.acquire()
-    paused = _paused[threading.get_ident()] = []
-    interrupt: BaseException | None = None
-    for connections in list(_every):
-        try:
-            connections.pause()
-        except BaseException as error:  # Ctrl-C: Python prints what a hook raises, and forks all the same
-            interrupt = error
-        paused.append(connections)
-    if interrupt is not None:
-        raise interrupt
-
-
-def _after_fork() -> None:
-    paused = _paused.pop(threading.get_ident(), None)
-    if paused is None:  # Ctrl-C, while it waited for another thread that was forking
-        return
-    for connections in paused:
-        connections.resume()
-    _forking.release()
+    every = _all()
+    try:
+        with _waiting:
+            for connections in every:
+                connections.wait_for_users()
+    finally:  # Ctrl-C: Python prints what a hook raises, and forks all the same
+        for connections in every:
+            connections.close_idle()
 
 
 def _in_child() -> None:
-    _paused.clear()
-    for connections in _every:
+    _forking.clear()
+    if _waiting.locked():
+        _waiting.release()
+    for connections in _all():
         connections.reset()
-    if _forking.locked():
-        _forking.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+    # What is registered last runs first. Ctrl-C cannot keep a list's own methods from running, as it can a function.
+    os.register_at_fork(before=_before_fork, after_in_parent=_forking.pop, after_in_child=_in_child)
+    os.register_at_fork(before=partial(_forking.append, None))
