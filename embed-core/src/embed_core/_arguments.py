@@ -20,7 +20,7 @@ UNNAMED = "*"
 
 
 def looks_like_a_secret(name: str) -> bool:
-    """Tell whether a setting may be a secret by its name; `pad_token` may, too, so this only decides what is shown."""
+    """Tell whether a setting may be a secret by its name, as `pad_token` may: it is then neither shown nor saved."""
     return name.lower().endswith(_SECRET)
 
 
