@@ -373,9 +373,9 @@ def test_arguments_that_are_passed_on_or_mixed_in_count_too(cls, name):
     one, two = (cls(**{name: value, "embeddings_cache": MemoryKVStore()}) for value in ("a", "bbb"))
     assert one.fingerprint != two.fingerprint
     assert copy.copy(two).fingerprint == two.fingerprint
-    assert one._ready() is not None
+    assert one._learned(None) is not None
     two.get_text_embedding("text")
-    assert two.embeddings_cache.get_many(one._keys(one.embeddings_cache)("text", ["text"])) == {}
+    assert two.embeddings_cache.get_many(one._cache(one.embeddings_cache).keys("text", ["text"])) == {}
 
 
 def test_arguments_by_position_are_those_of_the_constructor_they_are_passed_to():
@@ -423,9 +423,9 @@ def test_a_constructor_may_change_the_dict_it_is_given_when_copies_are_made_too(
 
 def test_an_equal_value_changes_nothing_and_no_workers_are_one_as_llama_index_has_it():
     model = MockEmbedding(embeddings_cache=MemoryKVStore())
-    chain = model._ready()
+    state = model._learned(None)
     model.embed_dim = model.embed_dim
-    assert model._ready() is chain
+    assert model._learned(None) is state
     assert MockEmbedding(num_workers=None).num_workers == 1
 
 

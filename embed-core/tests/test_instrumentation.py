@@ -687,7 +687,7 @@ from embed_core import MockEmbedding, Request
 from embed_core._io import Blocking, drive
 
 model = MockEmbedding()
-told = [one for one in model._ready().middleware if type(one).__name__ in {"Instrumented", "Traced"}]
+told = [one for one in model._middleware(model._learned(None), None, model._places()) if type(one).__name__ in {"Instrumented", "Traced"}]
 assert len(told) == 2
 request, vectors, io = Request("text", ["a"], [0], [0]), np.zeros((1, 8), dtype=np.float32), Blocking()
 

@@ -125,6 +125,38 @@ def told(error):
     return type(error).__name__, error.indices, completed, failed
 
 
+class Both:
+    def __init__(self, outer, inner):
+        self.outer, self.inner = outer, inner
+
+    async def __call__(self, request, next, io):
+        return await self.outer(request, lambda some: self.inner(some, next, io), io)
+
+
+PLAN = {"Both", "Validated", "Fitted", "Recalled", "Batched", "Joined", "Remembered"}
+
+
+async def through(middleware, request, provide, io):
+    """Settle what a middleware of the call, or of an attempt, makes of a provider's answers."""
+    from embed_core._io import Ended
+    from embed_core._result import Result
+
+    async def plain(request):
+        result = Result(len(request.inputs))
+        try:
+            result.place(range(len(request.inputs)), Result.of(await provide(request)))
+        except Ended as ended:
+            for row, id_ in enumerate(request.ids):
+                if id_ in ended.completed:
+                    result.place([row], Result.of(ended.completed[id_][np.newaxis]))
+        except Exception as error:
+            result.fail(range(len(request.inputs)), error)
+        return result
+
+    found = await middleware(request, plain if type(middleware).__name__ in PLAN else provide, io)
+    return found.settled(request) if isinstance(found, Result) else found
+
+
 def play(runner, make, inputs, answer=honest, *, kind="text", keep_going=False):
     """Return what can be observed when `make(heard)` stands before the provider."""
     heard, provider, bar = [], Provider(answer), Counting()
@@ -134,7 +166,7 @@ def play(runner, make, inputs, answer=honest, *, kind="text", keep_going=False):
         rows = range(len(inputs))
         middleware, request = make(heard), Request(kind, inputs, rows, rows, keep_going=keep_going, progress=bar)
         try:
-            result = (await middleware(request, partial(provider, io), io)).tolist()
+            result = (await through(middleware, request, partial(provider, io), io)).tolist()
         except EmbedError as error:
             result = told(error)
         return result, [seconds for seconds in io.slept if seconds]
@@ -171,6 +203,12 @@ def listening(heard):
 
 def key_of(kind, inputs):
     return keys("f" * 32, kind, inputs)
+
+
+def cache_of(store):
+    from embed_core._cache import Cache
+
+    return Cache(store, "f" * 32, Dense(), Dimension())
 
 
 def stored(texts):
@@ -279,7 +317,7 @@ def test_fitted_treats_long_texts_alike(texts, policy, bad, keep_going):
 @quickly
 def test_recalled_asks_once_for_each_text_it_does_not_have(texts, warm, bad, keep_going):
     def make(heard):
-        return Recalled(stored(warm), key_of, Dense(), Dimension(), "m", listening(heard))
+        return Recalled(cache_of(stored(warm)), "m", listening(heard))
 
     result, asked, heard, _, done, _ = alike(
         make, texts, lambda: failing_at(bad, QuotaExceededError), keep_going=keep_going
@@ -391,7 +429,7 @@ def test_joined_sends_what_is_not_stored_and_leaves_no_flight(texts, warm, bad):
     made = []
 
     def make(heard):
-        made.append(Joined(stored(warm), key_of, Dense(), Dimension()))
+        made.append(Joined(cache_of(stored(warm))))
         return made[-1]
 
     result, asked, *_ = alike(make, texts, lambda: failing_at(bad, QuotaExceededError))
@@ -407,8 +445,8 @@ def test_joined_sends_what_is_not_stored_and_leaves_no_flight(texts, warm, bad):
 @settings(max_examples=20, deadline=None)
 def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batches, bad):
     answer = failing_at(bad, error) if error is not None else honest
-    joined, provider = Joined(MemoryKVStore(), key_of, Dense(), Dimension()), Provider(answer)
-    remembered = Remembered(joined.store, key_of, Dense())
+    joined, provider = Joined(cache_of(MemoryKVStore())), Provider(answer)
+    remembered = Remembered(joined.cache)
     found = {}
 
     async def one(number):
@@ -416,7 +454,7 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
         request = Request("text", texts, range(len(texts)), range(len(texts)))
         try:
             found[number] = (
-                await joined(request, lambda some: remembered(some, partial(provider, io), io), io)
+                await through(Both(joined, remembered), request, partial(provider, io), io)
             ).tolist()
         except EmbedError as failure:
             found[number] = type(failure)
@@ -435,7 +473,7 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
 
 
 def test_joined_tells_what_was_finished_before_the_call_was_ended():
-    joined, there = Joined(MemoryKVStore(), key_of, Dense(), Dimension()), Blocking()
+    joined, there = Joined(cache_of(MemoryKVStore())), Blocking()
     flights, _ = joined.flights.board(key_of("text", ["b"]), there)
 
     def answer(request, number):
@@ -463,7 +501,7 @@ def test_remembered_stores_what_was_answered_and_fails_nobody(texts, bad, full):
 
     def make(heard):
         stores.append(Full() if full else MemoryKVStore())
-        return Remembered(stores[-1], key_of, Dense())
+        return Remembered(cache_of(stores[-1]))
 
     result, *_ = alike(make, texts, lambda: failing_at(bad, QuotaExceededError))
     answered = not bad & set(texts)

@@ -1,15 +1,17 @@
 """embed-core: the right vector for the right input, always."""
 
 from embed_core._base import BaseEmbedding
-from embed_core._engine import Engine
+from embed_core._engine import Engine, Own
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
+from embed_core._io import Ended
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._plugins import Plugin, installed_providers
 from embed_core._pooling import Pooling
 from embed_core._registry import resolve_embed_model
+from embed_core._result import Result
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
 from embed_core._splitting import Chunk, TextSplitter
@@ -29,6 +31,7 @@ __all__ = [
     "Document",
     "EmbedError",
     "Embedding",
+    "Ended",
     "Engine",
     "ImageNode",
     "ImageUrls",
@@ -41,11 +44,13 @@ __all__ = [
     "MockEmbedding",
     "MockMultiModalEmbedding",
     "MultiModalEmbedding",
+    "Own",
     "Plugin",
     "Pooling",
     "ProviderResponse",
     "RateLimiter",
     "Request",
+    "Result",
     "RetryPolicy",
     "SimilarityMode",
     "SparseVector",

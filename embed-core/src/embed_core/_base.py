@@ -6,10 +6,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import TypeVar
 
 from embed_core._engine import Engine, only
-from embed_core._io import Asyncio, Blocking, drive
+from embed_core._io import IO, Asyncio, Blocking, drive
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._stream import awindows, windows
 from embed_core._types import Embedding, OnError, Vectors
+from embed_core.kvstore import KVStore
 from embed_core.schema import MetadataMode, SupportsEmbedding
 
 NodeT = TypeVar("NodeT", bound=SupportsEmbedding)
@@ -142,11 +143,20 @@ class BaseEmbedding(Engine):
 
     def __call__(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
         """Set `.embedding` on each node from what `get_content(metadata_mode="embed")` gives; return the nodes."""
-        return _set_embeddings(nodes, self.embed_texts(_contents(nodes), show_progress=show_progress))
+        return drive(self._embed_nodes(self._io(), nodes, show_progress=show_progress))
 
     async def acall(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
         """Set `.embedding` on each node; see `__call__`."""
-        return _set_embeddings(nodes, await self.aembed_texts(_contents(nodes), show_progress=show_progress))
+        return await self._embed_nodes(Asyncio(), nodes, show_progress=show_progress)
+
+    async def _embed_nodes(
+        self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
+    ) -> Sequence[NodeT]:
+        contents = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
+        vectors = await self._embed_all(io, "text", contents, show_progress=show_progress, cache=cache)
+        for node, embedding in zip(nodes, vectors.tolist(), strict=True):
+            node.embedding = embedding
+        return nodes
 
     @staticmethod
     def similarity(
@@ -154,13 +164,3 @@ class BaseEmbedding(Engine):
     ) -> float:
         """Compare two vectors; more is more alike in every mode. See `embed_core.similarity`."""
         return similarity(embedding1, embedding2, mode)
-
-
-def _contents(nodes: Iterable[SupportsEmbedding]) -> list[str]:
-    return [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-
-
-def _set_embeddings(nodes: Sequence[NodeT], vectors: Vectors) -> Sequence[NodeT]:
-    for node, embedding in zip(nodes, vectors.tolist(), strict=True):
-        node.embedding = embedding
-    return nodes

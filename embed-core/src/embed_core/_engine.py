@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, ClassVar, ParamSpec, Self, TypeVar
-from weakref import ref
+from typing import Annotated, Any, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from embed_core import _space
+from embed_core._cache import Cache
 from embed_core._hooks import Hooks
 from embed_core._images import open_batch
-from embed_core._io import IO, Blocking, Threaded
+from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._limits import RateLimiter
 from embed_core._progress import progress
 from embed_core._rows import Dense, Rows
@@ -29,16 +30,13 @@ from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted
 from embed_core.middleware.instrumented import Instrumented
 from embed_core.middleware.isolated import Isolated
-from embed_core.middleware.joined import Joined
+from embed_core.middleware.joined import Flights, Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
 from embed_core.middleware.remembered import Remembered
 from embed_core.middleware.retried import Retried, RetryPolicy
 from embed_core.middleware.traced import Traced
 from embed_core.middleware.validated import Validated, collect
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
 
@@ -67,8 +65,7 @@ class Engine(Hooks):
     max_input_tokens: int | None = Field(default=None, ge=1)
     middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
 
-    _chain: Chain | None = PrivateAttr(default=None)
-    _dimension: Dimension | None = PrivateAttr(default=None)
+    _state: State | None = PrivateAttr(default=None)
     _making: Any = PrivateAttr(default_factory=Lock)
 
     @property
@@ -79,7 +76,7 @@ class Engine(Hooks):
     @property
     def dimension(self) -> int | None:
         """The length of the vectors; None until it is declared or the first one was made."""
-        return self._ready().dimension.known
+        return self._learned(None).dimension.known
 
     def close(self) -> None:
         """Let go of clients and weights; the model makes them again when it is used again."""
@@ -101,39 +98,38 @@ class Engine(Hooks):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _middleware(self, dimension: Dimension, store: KVStore | None) -> list[Middleware]:
-        """Return everything that happens between the caller and the hook, outermost first."""
-        keys, rows, own = self._keys(store), self._rows, self._weakly
-        listeners, plan = partial(_event_handlers, self.callback_manager), own(self._plan)
+    def _middleware(self, state: State, store: KVStore | None, own: Own) -> list[Any]:
+        """Return everything that happens between the caller and the hook, outermost first.
+
+        The list is made anew for each call, so nothing that the model keeps holds the model.
+        """
+        listeners = partial(_event_handlers, self.callback_manager)
+        cache = None if store is None else Cache(store, state.fingerprint, self._rows, state.dimension)
+        limiter = None if own.limits else self.rate_limiter
         return [
+            # of the call: what has become of every row
             Traced(self.model_name, listeners, partial(_span_handlers, self.callback_manager)),
-            Validated(self.accepts_blank, own(self._image_loader), self.num_workers),
-            Fitted(self.long_text, own(self._input_limit), own(self._windows), self._normalizes()),
-            *([Recalled(store, keys, rows, dimension, self.model_name, listeners)] if store is not None else []),
-            Batched(plan, self.num_workers),
-            Isolated(plan),
-            *([Joined(store, keys, rows, dimension), Remembered(store, keys, rows)] if store is not None else []),
-            Instrumented(self.model_name, own(self._origin), listeners),
+            _settled,
+            Validated(self.accepts_blank, self._image_loader, self.num_workers),
+            Fitted(self.long_text, self._input_limit, self._windows, state.normalizes, state.limits, state.warned),
+            *([] if cache is None else [Recalled(cache, self.model_name, listeners)]),
+            *own.missing,
+            Batched(self._plan, self.num_workers),
+            *([] if cache is None else [Joined(cache, state.flights(cache.store)), Remembered(cache)]),
+            Isolated(self._plan),
+            # of one attempt at one batch: vectors, or it raises
+            *own.batch,
+            Instrumented(self.model_name, self._origin, listeners),
             Retried(self.retry),
-            *([RateLimited(self.rate_limiter, own(self._count_tokens))] if self.rate_limiter is not None else []),
-            Checked(self.model_name, rows, dimension),
+            *([RateLimited(limiter, self._count_tokens)] if limiter is not None else []),
+            Checked(self.model_name, self._rows, state.dimension),
             *self.middlewares,
+            *own.attempt,
         ]
 
-    @staticmethod
-    def _weakly(method: Callable[P, T]) -> Callable[P, T]:
-        """Return a method of the model for what the model holds itself, such as its middleware.
-
-        A bound method would hold the model in turn, and so its weights, until the garbage collector comes by.
-        """
-        bound: Any = method
-        function, model = bound.__func__, ref(bound.__self__)
-
-        def call(*args: P.args, **kwargs: P.kwargs) -> T:
-            result: T = function(model(), *args, **kwargs)  # alive: only a call of the model gets here
-            return result
-
-        return call
+    def _places(self) -> Own:
+        """Return the middleware of an integration's own, by its place on the way."""
+        return Own()
 
     async def _embed_all(
         self,
@@ -144,18 +140,22 @@ class Engine(Hooks):
         show_progress: bool = False,
         indices: Sequence[int] | None = None,
         keep_going: bool = False,
-        chain: Chain | None = None,
+        cache: KVStore | None = None,
+        own: Own | None = None,
     ) -> Vectors:
         collected = collect(kind, inputs)
-        chain = chain or self._chain  # once: pydantic finds private attributes slowly
-        if chain is None:
-            chain = await io.call(self._ready)
+        store = self.embeddings_cache if cache is None else cache
+        state = self._state  # once: pydantic finds private attributes slowly
+        if state is None or (store is not None and not state.fingerprint):
+            state = await io.call(partial(self._learned, store))
         if not collected:
-            return np.empty((0, chain.dimension.known or 0), dtype=np.float32)
+            return np.empty((0, state.dimension.known or 0), dtype=np.float32)
         indices = range(len(collected)) if indices is None else indices
+        next_: Next = partial(self._provide, state, store, io)
+        for one in reversed(self._middleware(state, store, self._places() if own is None else own)):
+            next_ = partial(_step, one, next_, io)
         with progress(kind, len(collected), show=show_progress) as bar:
-            request = Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
-            return await chain.run(request, io, partial(self._provide, chain))
+            return await next_(Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar))
 
     async def _array(
         self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
@@ -178,7 +178,7 @@ class Engine(Hooks):
         embeddings: list[Embedding] = vectors.tolist()
         return embeddings
 
-    async def _provide(self, chain: Chain, io: IO, request: Request) -> Any:
+    async def _provide(self, state: State, store: KVStore | None, io: IO, request: Request) -> Any:
         """Make the provider call: the hook for the kind, in the caller's colour.
 
         Raises:
@@ -191,7 +191,7 @@ class Engine(Hooks):
         sync = getattr(self, f"_get_{request.kind}_embeddings")
         async_ = getattr(self, f"_aget_{request.kind}_embeddings")
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
-        if self._dimension is not chain.dimension and chain.store is not None:  # each configuration has its own
+        if self._state is not state and store is not None:  # each configuration has its own
             msg = (
                 f"a field of `{self.model_name}` was assigned while it embedded, so its vectors belong to no one "
                 "configuration; call it again, or mark the field `OPERATIONAL` if it changes none"
@@ -199,27 +199,32 @@ class Engine(Hooks):
             raise ConfigurationError(msg)
         return answer
 
-    def _ready(self) -> Chain:
-        with self._making:
-            if self._chain is None:
-                self._chain = self._chain_with(self.embeddings_cache)
-            return self._chain
+    def _embed(self, kind: Kind, inputs: Iterable[Any], own: Own, *, show_progress: bool = False) -> Vectors:
+        """Embed inputs with other middleware of the integration's own than usual."""
+        return drive(self._embed_all(self._io(), kind, inputs, show_progress=show_progress, own=own))
 
-    def _chain_with(self, store: KVStore | None) -> Chain:
-        """Return the way of this model's inputs past a cache, which need not be its own: a run may lend it one."""
-        with self._making:
-            if self._dimension is None:
-                self._dimension = Dimension(self._declared_dimension())
-            return Chain(tuple(self._middleware(self._dimension, store)), self._dimension, store)
+    async def _aembed(self, kind: Kind, inputs: Iterable[Any], own: Own, *, show_progress: bool = False) -> Vectors:
+        """Embed inputs with other middleware; see `_embed`."""
+        return await self._embed_all(Asyncio(), kind, inputs, show_progress=show_progress, own=own)
 
-    def _keys(self, store: KVStore | None) -> Callable[[Kind, Sequence[Any]], list[bytes]]:
-        return partial(_space.keys, self.fingerprint if store is not None else "")
+    def _learned(self, store: KVStore | None) -> State:
+        """Return what is known of this configuration; where there is a cache, its fingerprint too."""
+        with self._making:
+            if self._state is None:
+                self._state = State(Dimension(self._declared_dimension()), self._normalizes())
+            if store is not None and not self._state.fingerprint:
+                self._state.fingerprint = self.fingerprint
+            return self._state
+
+    def _cache(self, store: KVStore) -> Cache:
+        """Return the vectors of this configuration in a store."""
+        state = self._learned(store)
+        return Cache(store, state.fingerprint, self._rows, state.dimension)
 
     def _changed(self, *, operational: bool) -> None:
-        with self._making:  # else what is being made of the old value would outlive it
-            self._chain = None
-            if not operational:
-                self._dimension = None
+        if not operational:
+            with self._making:  # else what is being made of the old value would outlive it
+                self._state = None
 
     def _io(self) -> IO:
         return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()
@@ -228,19 +233,38 @@ class Engine(Hooks):
         return self.embed_batch_size * self.num_workers * _WINDOW
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A model's middleware, made once for a configuration and a cache."""
+@dataclass(slots=True)
+class State:
+    """What a model has learned of its configuration; forgotten when a field that decides vectors changes."""
 
-    middleware: tuple[Middleware, ...]
     dimension: Dimension
-    store: KVStore | None
+    normalizes: bool
+    fingerprint: str = ""
+    limits: dict[Kind, int | None] = field(default_factory=dict)
+    warned: list[bool] = field(default_factory=list)
+    _flights: WeakKeyDictionary[KVStore, Flights] = field(default_factory=WeakKeyDictionary)
 
-    async def run(self, request: Request, io: IO, provide: Callable[[IO, Request], Awaitable[Any]]) -> Vectors:
-        next_: Next = partial(provide, io)
-        for one in reversed(self.middleware):
-            next_ = partial(_step, one, next_, io)
-        return await next_(request)
+    def flights(self, store: KVStore) -> Flights:
+        """Return what is being embedded right now for one cache."""
+        there = self._flights.get(store)
+        return self._flights.setdefault(store, Flights()) if there is None else there
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Middleware of an integration, or of one call, by its place on the way.
+
+    Attributes:
+        missing: gets what the cache does not hold, before it is cut into batches.
+        batch: around the events and retries of one batch.
+        attempt: around one attempt, innermost.
+        limits: whether `attempt` holds the rate limiter.
+    """
+
+    missing: tuple[Middleware, ...] = ()
+    batch: tuple[Middleware, ...] = ()
+    attempt: tuple[Middleware, ...] = ()
+    limits: bool = False
 
 
 def _event_handlers(mine: CallbackManager | None) -> Sequence[Handler]:
@@ -249,6 +273,10 @@ def _event_handlers(mine: CallbackManager | None) -> Sequence[Handler]:
 
 def _span_handlers(mine: CallbackManager | None) -> Sequence[SpanHandler]:
     return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
+
+
+async def _settled(request: Request, next_: Any, io: IO) -> Vectors:
+    return (await next_(request)).settled(request)
 
 
 def _step(one: Middleware, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:

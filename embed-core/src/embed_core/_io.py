@@ -10,7 +10,7 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -59,14 +59,7 @@ class Ended(BaseException):
     """What waits for its turn, or to try again, need not: something else in the same call has failed for good.
 
     No `Exception`, as `asyncio.CancelledError` is none: it is nobody's failure.
-
-    Attributes:
-        completed: what was finished before, as in an `EmbedError`.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.completed: Mapping[int, Any] = {}
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embed_core._rows import Dense
 from embed_core.kvstore import KVStore
 from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode, image_of
 
@@ -24,23 +22,13 @@ _SEAL_BYTES = 8
 _KINDS: dict[str, type[BaseNode]] = {kind.__name__: kind for kind in (TextNode, Document, ImageNode)}
 
 _log = logging.getLogger("embed_core.pipeline")
-_rows = Dense()
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """Reads and writes vectors and JSON values; nothing it does fails."""
+    """Reads and writes JSON values; nothing it does fails."""
 
     store: KVStore
-
-    def vectors(self, keys: Iterable[bytes], dimension: int | None) -> dict[bytes, NDArray[Any]]:
-        """Return the vectors that are there."""
-        return _rows.decode(self._get(keys), dimension)
-
-    def keep_vectors(self, vectors: Mapping[bytes, NDArray[Any]]) -> None:
-        """Store vectors of shape (dimension,)."""
-        if vectors:
-            self._put(dict(zip(vectors, _rows.encode(np.array(list(vectors.values()))), strict=True)))
 
     def notes(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
         """Return the JSON values that are there; a damaged one is left out."""

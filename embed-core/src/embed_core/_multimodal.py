@@ -15,6 +15,7 @@ from embed_core._io import IO, Asyncio, Blocking, drive
 from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
 from embed_core.errors import EmbedError
+from embed_core.kvstore import KVStore
 from embed_core.schema import MetadataMode, image_of
 
 
@@ -82,15 +83,9 @@ class MultiModalEmbedding(BaseEmbedding):
         """Embed images; see `embed_images`."""
         return await self._array(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 
-    def __call__(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
-        """Set `.embedding` on each node, from its image where it has one and from its text where not."""
-        return drive(self._embed_nodes(self._io(), nodes, show_progress=show_progress))
-
-    async def acall(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
-        """Set `.embedding` on each node; see `__call__`."""
-        return await self._embed_nodes(Asyncio(), nodes, show_progress=show_progress)
-
-    async def _embed_nodes(self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool) -> Sequence[NodeT]:
+    async def _embed_nodes(
+        self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
+    ) -> Sequence[NodeT]:
         inputs: dict[Kind, dict[int, Any]] = {"image": {}, "text": {}}
         for position, node in enumerate(nodes):
             if (image := image_of(node)) is not None:
@@ -101,7 +96,7 @@ class MultiModalEmbedding(BaseEmbedding):
         for kind, some in inputs.items():
             try:
                 vectors = await self._embed_all(
-                    io, kind, some.values(), indices=list(some), show_progress=show_progress
+                    io, kind, some.values(), indices=list(some), show_progress=show_progress, cache=cache
                 )
             except EmbedError as error:
                 error.completed = done | dict(error.completed)

@@ -114,6 +114,7 @@ class Request:
         cut: the ids of inputs shortened to the model's length on the way.
         keep_going: whether what can be embedded is embedded although something else failed.
         call_id: tells the user's calls apart in events; None while nobody listens.
+        keys: what the cache knows each input by; none where there is no cache.
     """
 
     kind: Kind
@@ -123,17 +124,19 @@ class Request:
     cut: frozenset[int] = frozenset()
     keep_going: bool = False
     call_id: str | None = None
+    keys: Sequence[bytes] = ()
     progress: Progress = field(default_factory=Progress)
     report: Report = field(default_factory=Report)
 
     def pick(self, rows: Sequence[int]) -> Request:
         """Return the request for some rows of this one."""
-        inputs, indices, ids = self.inputs, self.indices, self.ids
+        inputs, indices, ids, keys = self.inputs, self.indices, self.ids, self.keys
         return replace(
             self,
             inputs=[inputs[row] for row in rows],
             indices=[indices[row] for row in rows],
             ids=[ids[row] for row in rows],
+            keys=[keys[row] for row in rows] if keys else (),
             report=Report(),
         )
 

@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -64,34 +64,11 @@ class EmbedError(Exception):
     @property
     def failed(self) -> Mapping[int, Exception]:
         """The reason of each input that failed, by position. What is neither here nor `completed` was never sent."""
-        return _Reasons(self, self._reasons)
+        return {index: self if reason is None else reason for index, reason in self._reasons.items()}
 
     @failed.setter
     def failed(self, reasons: Mapping[int, Exception]) -> None:
         self._reasons = {index: None if reason is self else reason for index, reason in reasons.items()}
-
-
-class _Reasons(Mapping[int, Exception]):
-    """Why inputs failed, where None stands for the error that is asked.
-
-    An error that held itself would, with the inputs and vectors in its traceback, wait for the garbage collector.
-    """
-
-    def __init__(self, error: EmbedError, reasons: Mapping[int, Exception | None]) -> None:
-        self._error, self._reasons = error, reasons
-
-    def __getitem__(self, index: int) -> Exception:
-        reason = self._reasons[index]
-        return self._error if reason is None else reason
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._reasons)
-
-    def __len__(self) -> int:
-        return len(self._reasons)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 class InvalidInputError(EmbedError, ValueError):

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-from embed_core import _space
 from embed_core._base import BaseEmbedding
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
-from embed_core._ledger import Ledger, freeze, image_digest, key, state, thaw
-from embed_core._multimodal import MultiModalEmbedding
-from embed_core._progress import progress
-from embed_core._types import Kind, Vectors
+from embed_core._ledger import Ledger, freeze, key, state, thaw
 from embed_core.errors import ConfigurationError, EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, visit
-from embed_core.schema import MetadataMode, image_of
 
 Transformation: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
 """Makes nodes from nodes; one with an `acall` is awaited by `arun`."""
-
-_KINDS: Final[Sequence[Kind]] = ("image", "text")
 
 
 class IngestionResult(list[Any]):
@@ -137,7 +129,7 @@ class IngestionPipeline:
         for transformation in self.transformations:
             if isinstance(transformation, BaseEmbedding):
                 nodes = list(chain.from_iterable(outputs.values()))
-                await _Embedding(transformation, Ledger(self.cache)).run(io, nodes, show_progress)
+                await _embed(io, transformation, nodes, self.cache, show_progress)
             else:
                 one = partial(self._transform, io, transformation, outputs)
                 await io.map(one, list(outputs), workers=min(self.num_workers, len(outputs)))
@@ -182,80 +174,15 @@ class IngestionPipeline:
         return result
 
 
-@dataclass(frozen=True)
-class _Embedding:
-    """A model as the step of a pipeline: vectors that are known are not made again, and new ones kept as they come."""
-
-    model: BaseEmbedding
-    ledger: Ledger
-
-    async def run(self, io: IO, nodes: Sequence[Any], show_progress: bool) -> None:
-        """Give every node its vector; a failure names nodes by their position among all of them."""
-        try:
-            await self._run(io, nodes, show_progress)
-        except EmbedError as error:
-            for index in error.indices[:3]:
-                error.add_note(f"input {index} is the node `{nodes[index].id_}`")
-            raise
-
-    async def _run(self, io: IO, nodes: Sequence[Any], show_progress: bool) -> None:
-        model = self.model
-        if model.embeddings_cache is not None or not nodes:
-            await io.call(
-                lambda: model(nodes, show_progress=show_progress),
-                lambda: model.acall(nodes, show_progress=show_progress),
-            )
-            return
-        names = await io.call(lambda: self._names(nodes))
-        known = await io.call(lambda: self.ledger.vectors(names, model.dimension))
-        counts, size = Counter(names), model._window_size()
-        first = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
-        with progress("text", len(nodes), show=show_progress) as bar:
-            bar.advance(sum(counts[name] for name in known))
-            while missing := [name for name in counts if name not in known]:
-                for start in range(0, len(missing), size):
-                    window = {first[name]: name for name in missing[start : start + size]}
-                    known |= (fresh := await self._fresh(io, nodes, window))
-                    bar.advance(sum(counts[name] for name in fresh))
-                width = len(next(iter(fresh.values())))  # leftovers of another dimension are made again
-                known = {name: vector for name, vector in known.items() if len(vector) == width}
-        for name, node in zip(names, nodes, strict=True):
-            node.embedding = known[name].tolist()
-
-    def _names(self, nodes: Sequence[Any]) -> list[bytes]:
-        fingerprint = self.model.fingerprint
-        return [
-            key(kind, fingerprint, image_digest(content))
-            if kind == "image"
-            else _space.keys(fingerprint, kind, [content])[0]
-            for kind, content in map(self._input, nodes)
-        ]
-
-    def _input(self, node: Any) -> tuple[Kind, Any]:
-        """Return what the model sees of a node."""
-        if isinstance(self.model, MultiModalEmbedding) and (image := image_of(node)) is not None:
-            return "image", image
-        return "text", node.get_content(metadata_mode=MetadataMode.EMBED)
-
-    async def _fresh(self, io: IO, nodes: Sequence[Any], window: Mapping[int, bytes]) -> dict[bytes, Vectors]:
-        """Embed the nodes at some positions, and keep the vectors by their names; return them."""
-        inputs = {position: self._input(nodes[position]) for position in window}
-        fresh: dict[bytes, Vectors] = {}
-        for kind in _KINDS:
-            some = {position: content for position, (of, content) in inputs.items() if of == kind}
-            runner = self.model._io() if io.blocking else Asyncio()
-            try:
-                vectors = await self.model._embed_all(runner, kind, some.values(), indices=list(some))
-            except EmbedError as error:
-                await self._keep(io, window, error.completed)
-                raise
-            fresh |= await self._keep(io, window, dict(zip(some, vectors, strict=True)))
-        return fresh
-
-    async def _keep(self, io: IO, names: Mapping[int, bytes], vectors: Mapping[int, Vectors]) -> dict[bytes, Vectors]:
-        named = {names[position]: vector for position, vector in vectors.items()}
-        await visit(self.ledger.store, io, lambda: self.ledger.keep_vectors(named))
-        return named
+async def _embed(io: IO, model: BaseEmbedding, nodes: Sequence[Any], cache: KVStore, show_progress: bool) -> None:
+    """Give every node its vector; one that is known is not made again, and a failure names nodes."""
+    store = cache if model.embeddings_cache is None else None
+    try:
+        await model._embed_nodes(model._io() if io.blocking else io, nodes, show_progress=show_progress, cache=store)
+    except EmbedError as error:
+        for index in error.indices[:3]:
+            error.add_note(f"input {index} is the node `{nodes[index].id_}`")
+        raise
 
 
 def _inputs(documents: Iterable[Any] | None, nodes: Iterable[Any] | None) -> dict[str, Any]:

@@ -177,8 +177,8 @@ def test_what_the_environment_holds_for_openai_does_not_go_to_others(
     with make(server, own="mine") as model:
         assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
         assert np.array_equal(asyncio.run(model.aembed_texts(["b"])), server.vectors(["b"]))
-        clients = model._connections()
-        assert model._connections() is clients
+        clients = model._settled().clients
+        assert model._settled().clients is clients
     for request in server.requests:
         assert request.headers["own"] == "mine"
         assert not any("for-openai" in value for value in request.headers.values())
@@ -323,9 +323,9 @@ def test_a_change_elsewhere_leaves_requests_under_way_alone(
 
 
 def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model: OpenAIEmbedding) -> None:
-    former = model._connections()
+    former = model._settled().clients
     model.default_headers = {"x-new": "yes"}
-    assert model._connections() is not former
+    assert model._settled().clients is not former
 
     async def ask() -> Any:
         with await former.current() as late:
@@ -423,15 +423,15 @@ def test_a_client_of_the_user_cannot_be_pickled_but_a_function_that_makes_one_ca
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     model.get_text_embedding("a")
-    with model._connections().sync() as ours:
+    with model._settled().clients.sync() as ours:
         pass
     child = os.fork()
     if child == 0:
-        with model._connections().sync() as mine:
+        with model._settled().clients.sync() as mine:
             fine = mine is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
         model.close()
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with model._connections().sync() as still:
+    with model._settled().clients.sync() as still:
         assert still is ours
     assert model.get_text_embedding("c") == server.vector("c").tolist()

@@ -289,7 +289,7 @@ def test_a_pause_holds_for_the_next_model_too(server: FakeEmbeddingServer) -> No
 
 def test_a_cancelled_call_leaves_the_queue(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     async def cancel_one_that_waits() -> None:
-        pace = model._current_pace()
+        pace = model._settled().pace
         pace.limit = 1.0
         held = pace.ask(first=False, tokens=1)
         waiting = asyncio.create_task(model.aget_text_embedding("a"))
@@ -305,7 +305,7 @@ def test_a_cancelled_call_leaves_the_queue(model: OpenAIEmbedding, server: FakeE
 
 
 def test_threads_and_event_loops_wait_in_one_queue(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
-    pace = model._current_pace()
+    pace = model._settled().pace
     pace.limit = 1.0
     held = pace.ask(first=False, tokens=1)
     found: list[int] = []
@@ -329,7 +329,7 @@ def test_a_request_whose_event_loop_is_closed_holds_up_nobody(
     model: OpenAIEmbedding, server: FakeEmbeddingServer, place: str
 ) -> None:
     server.latency = 0.2
-    pace = model._current_pace()
+    pace = model._settled().pace
     pace.limit = 1.0
     held = pace.ask(first=False, tokens=1) if place == "in the queue" else None
     loop = asyncio.new_event_loop()

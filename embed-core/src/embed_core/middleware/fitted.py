@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embed_core._io import IO
-from embed_core._partial import raise_without
-from embed_core._types import Kind, LongText, Next, Request, Vectors
-from embed_core.errors import EmbedError, InputTooLongError
+from embed_core._result import Onward, Result, without
+from embed_core._types import Kind, LongText, Request, Vectors
+from embed_core.errors import InputTooLongError
 
 Windows: TypeAlias = Sequence[tuple[str, int]]
 """The pieces of one text, each with its length in tokens."""
@@ -44,7 +44,7 @@ class Fitted:
     known: dict[Kind, int | None] = field(default_factory=dict)
     warned: list[bool] = field(default_factory=list)
 
-    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+    async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         kind = request.kind
         if kind == "image":
             return await next(request)
@@ -58,7 +58,7 @@ class Fitted:
         if not split:
             return await next(request)
         if self.policy == "error":
-            await raise_without(request, set(split), _too_long(request, split, limit), next)
+            return await without(request, dict.fromkeys(split, _too_long(request, split, limit)), next)
         if self.policy == "truncate":
             self._warn(len(split), limit)
             return await next(_cut(request, split))
@@ -75,7 +75,7 @@ class Fitted:
         windows = {row: self.windows(request.kind, request.inputs[row], limit) for row in rows}
         return {row: pieces for row, pieces in windows.items() if len(pieces) > 1}
 
-    async def _mean(self, request: Request, split: Mapping[int, Windows], next: Next) -> Vectors:
+    async def _mean(self, request: Request, split: Mapping[int, Windows], next: Onward) -> Result:
         pieces = [(row, *piece) for row, text in enumerate(request.inputs) for piece in split.get(row, [(text, 1)])]
         owners = np.array([row for row, _, _ in pieces])
         weights = np.array([tokens for _, _, tokens in pieces], dtype=np.float64)
@@ -86,20 +86,18 @@ class Fitted:
             indices=[request.indices[row] for row in owners],
             ids=range(len(pieces)),
         )
-        try:
-            vectors = await next(parts)
-        except EmbedError as error:
-            completed = {row: np.stack(found) for row, found in _whole(owners, error.completed).items()}
-            error.failed = {request.ids[owners[piece]]: reason for piece, reason in error.failed.items()}
-            error.completed = {
-                request.ids[row]: self._average(found, weights[owners == row]) if row in split else found[0]
-                for row, found in completed.items()
-            }
-            raise
-        means = vectors[np.flatnonzero(np.diff(owners, prepend=-1))]
+        found, result = await next(parts), Result(len(request.inputs))
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        plain = [row for row in range(len(request.inputs)) if row not in split]
+        result.place(plain, found.pick(starts[plain].tolist()))
         for row in split:
-            means[row] = self._average(vectors[owners == row], weights[owners == row])
-        return means
+            piece = range(starts[row], starts[row] + len(split[row]))
+            if reason := next_failure(found, piece):
+                result.fail([row], reason)
+            elif found.done[piece].all():
+                mean = self._average(found.vectors[piece], weights[piece])
+                result.place([row], Result.of(mean[np.newaxis]))
+        return result
 
     def _average(self, vectors: Vectors, weights: NDArray[np.float64]) -> Vectors:
         mean = np.average(vectors.astype(np.float64), axis=0, weights=weights)
@@ -110,12 +108,9 @@ class Fitted:
         return average
 
 
-def _whole(owners: NDArray[np.intp], completed: Mapping[int, Vectors]) -> dict[int, list[Vectors]]:
-    """Return the vectors of each text of which every piece was finished."""
-    found: dict[int, list[Vectors]] = {}
-    for piece in sorted(completed):
-        found.setdefault(int(owners[piece]), []).append(completed[piece])
-    return {row: vectors for row, vectors in found.items() if len(vectors) == int((owners == row).sum())}
+def next_failure(found: Result, rows: Iterable[int]) -> Exception | None:
+    """Return the reason of the first of some rows that failed."""
+    return next((found.failed[row] for row in rows if row in found.failed), None)
 
 
 def byte_windows(text: str, limit: int) -> Windows:

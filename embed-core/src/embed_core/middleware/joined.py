@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embed_core._io import IO, Ended
-from embed_core._rows import Rows
-from embed_core._space import Dimension
-from embed_core._types import Kind, Next, Request, Vectors
-from embed_core.errors import EmbedError, InvalidInputError
+from embed_core._cache import Cache
+from embed_core._io import IO
+from embed_core._result import Onward, Result
+from embed_core._types import Request, Vectors
 from embed_core.forks import Lock, reset_in_children
-from embed_core.kvstore import KVStore, visit
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-
-_log = logging.getLogger("embed_core.cache")
 
 
 @dataclass(eq=False, slots=True)
@@ -114,83 +109,63 @@ class Joined:
     Sending before waiting is why two calls can never wait for each other.
     """
 
-    store: KVStore
-    keys: Callable[[Kind, Sequence[Any]], list[bytes]]
-    rows: Rows
-    dimension: Dimension
+    cache: Cache
     flights: Flights = field(default_factory=Flights)
 
-    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
-        keys = self.keys(request.kind, request.inputs)
-        vectors: dict[bytes, Vectors] = {}
-        try:
-            while missing := [row for row, key in enumerate(keys) if key not in vectors]:
-                part = request.pick(missing) if vectors else request
-                await self._round(part, [keys[row] for row in missing], vectors, next, io)
-        except InvalidInputError:  # sent again without its culprit, and the store has the rest
-            raise
-        except (EmbedError, Ended) as error:
-            _add_joined(error, dict(zip(request.ids, keys, strict=True)), vectors)
-            raise
-        return np.stack([vectors[key] for key in keys])
+    async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
+        result = Result(len(request.inputs))
+        rows: Sequence[int] = range(len(request.inputs))
+        while rows:
+            part = request if len(rows) == len(request.inputs) else request.pick(rows)
+            found, others = await self._round(part, next, io)
+            cancelled = [rows[at] for at in others if found.is_open(at)]
+            result.place(rows, found)
+            rows = cancelled
+        return result
 
-    async def _round(
-        self, request: Request, keys: Sequence[bytes], vectors: dict[bytes, Vectors], next: Next, io: IO
-    ) -> None:
-        """Add the vectors of all keys but those whose flight was cancelled."""
+    async def _round(self, request: Request, next: Onward, io: IO) -> tuple[Result, Sequence[int]]:
+        """Return what became of a request, and the rows that others embed; a flight that was cancelled gave nothing."""
+        keys, result = self.cache.keys_of(request), Result(len(request.inputs))
         mine, others = self.flights.board(dict.fromkeys(keys), io)
-        vectors |= await self._fly(request, keys, mine, next, io)
+        try:
+            if mine:
+                await self._fly(request, keys, mine, result, next, io)
+        finally:
+            self._land(keys, mine, result)
         for key, flight in others.items():
             landed = await io.call(flight.landed.result, partial(_landed, flight))
             if landed is not None:
-                vectors[key] = landed
-        failed = [row for row, key in enumerate(keys) if key in others and others[key].failed]
-        if failed:  # not another round: where nobody succeeds, the last caller would wait for all others to fail
-            alone = await next(request.pick(failed))
-            vectors |= zip((keys[row] for row in failed), alone, strict=True)
+                same = [row for row, one in enumerate(keys) if one == key]
+                result.place(same, Result.of(np.stack([landed] * len(same))))
+        joined = [row for row, key in enumerate(keys) if key in others]
+        alone = [row for row in joined if others[keys[row]].failed]
+        if alone:  # not another round: where nobody succeeds, the last caller would wait for all others to fail
+            result.place(alone, await next(request.pick(alone)))
+        return result, [row for row in joined if row not in alone]
 
     async def _fly(
-        self, request: Request, keys: Sequence[bytes], mine: dict[bytes, Flight], next: Next, io: IO
-    ) -> dict[bytes, Vectors]:
-        """Embed what is ours, and land it whatever happens."""
-        vectors: dict[bytes, Vectors] = {}
-        try:
-            vectors |= await self._embed(request, keys, mine, next, io)
-        except InvalidInputError:  # perhaps the fault of another input of the batch
-            raise
-        except Exception:
-            for flight in mine.values():
-                flight.failed = True
-            raise
-        finally:
-            self.flights.land(mine, vectors)
-        return vectors
-
-    async def _embed(
-        self, request: Request, keys: Sequence[bytes], mine: dict[bytes, Flight], next: Next, io: IO
-    ) -> dict[bytes, Vectors]:
+        self,
+        request: Request,
+        keys: Sequence[bytes],
+        mine: Mapping[bytes, Flight],
+        result: Result,
+        next: Onward,
+        io: IO,
+    ) -> None:
         """Embed what is ours, unless another call finished and stored it between our look-up and now."""
-        if not mine:
-            return {}
-        vectors = await visit(self.store, io, lambda: self._stored(list(mine)))
-        rows = {key: row for row, key in enumerate(keys) if key in mine and key not in vectors}
-        if len(rows) == len(keys):
-            return dict(zip(keys, await next(request), strict=True))
-        if rows:
-            vectors |= zip(rows, await next(request.pick(list(rows.values()))), strict=True)
-        return vectors
+        stored = await self.cache.visit(io, lambda: self.cache.known(mine))
+        rows = [row for row, key in enumerate(keys) if key in mine]
+        if there := [row for row in rows if keys[row] in stored]:
+            result.place(there, Result.of(np.stack([stored[keys[row]] for row in there])))
+        if rest := [row for row in rows if keys[row] not in stored]:
+            whole = len(rest) == len(keys)
+            result.place(range(len(keys)) if whole else rest, await next(request if whole else request.pick(rest)))
 
-    def _stored(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
-        try:
-            return self.rows.decode(self.store.get_many(keys), self.dimension.known)
-        except Exception:  # a cache never loses or blocks an embedding
-            _log.debug("the embeddings cache could not be read and is bypassed", exc_info=True)
-            return {}
-
-
-def _add_joined(error: EmbedError | Ended, position: Mapping[int, bytes], vectors: Mapping[bytes, Vectors]) -> None:
-    if vectors:
-        done = {id_: vectors[key] for id_, key in position.items() if key in vectors}
-        if isinstance(error, EmbedError):
-            error.failed = error.failed or {id_: error for id_ in position if id_ not in done}
-        error.completed = done | dict(error.completed)
+    def _land(self, keys: Sequence[bytes], mine: Mapping[bytes, Flight], result: Result) -> None:
+        landed: dict[bytes, Vectors] = {}
+        for row, key in enumerate(keys):
+            if key in mine:
+                mine[key].failed = row in result.failed
+                if result.done[row]:
+                    landed[key] = result.vectors[row]
+        self.flights.land(mine, landed)

@@ -8,9 +8,9 @@ from typing import Any
 
 from embed_core._images import ImageLoader
 from embed_core._io import IO
-from embed_core._partial import raise_without
+from embed_core._result import Onward, Result, without
 from embed_core._stream import several
-from embed_core._types import Kind, Next, Request, Vectors
+from embed_core._types import Kind, Request
 from embed_core.errors import InvalidInputError
 
 _SHOWN = 10
@@ -29,18 +29,18 @@ class Validated:
     image_loader: Callable[[], ImageLoader] = ImageLoader
     workers: int = 1
 
-    async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
+    async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         if request.kind == "image":
             with self.image_loader() as loader:
                 return await self._with_images(request, loader, next, io)
         wrong = self._wrong(request.inputs)
         if wrong:
             reasons = {request.indices[row]: reason for row, reason in wrong.items()}
-            # Not in a variable: the error would have this frame in its traceback, and the frame the error.
-            await raise_without(request, set(wrong), InvalidInputError(_message(reasons), indices=list(reasons)), next)
+            error = InvalidInputError(_message(reasons), indices=list(reasons))
+            return await without(request, dict.fromkeys(wrong, error), next)
         return await next(request)
 
-    async def _with_images(self, request: Request, loader: ImageLoader, next: Next, io: IO) -> Vectors:
+    async def _with_images(self, request: Request, loader: ImageLoader, next: Onward, io: IO) -> Result:
         images: list[Any] = list(request.inputs)
         wrong: dict[int, InvalidInputError] = {}
 
@@ -56,7 +56,7 @@ class Validated:
             reasons = {request.indices[row]: str(wrong[row]) for row in sorted(wrong)}
             error = InvalidInputError(_message(reasons), indices=list(reasons))
             error.__cause__ = wrong[min(wrong)].__cause__
-            await raise_without(loaded, set(wrong), error, next)
+            return await without(loaded, dict.fromkeys(sorted(wrong), error), next)
         return await next(loaded)
 
     def _wrong(self, texts: Sequence[Any]) -> dict[int, str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
-from embed_core import Request, RetryPolicy, Vectors
+from embed_core import Request, Result, RetryPolicy, Vectors
 from embed_core.errors import EmbedError, ProviderError
 from embed_core.middleware.retried import Retried
 
@@ -60,18 +59,16 @@ class Offline:
     most_bytes: int
     reserve: Callable[[Sequence[str]], float]
 
-    async def __call__(self, request: Request, onward: Onward, io: Any) -> Vectors:
-        done: dict[int, Vectors] = {}
-        results = self.api.results
+    async def __call__(self, request: Request, onward: Any, io: Any) -> Result:
+        result, kept = Result(len(request.inputs)), self.api.results
         try:
-            await self._work_off(request, onward, io, await self._jobs(request, io), done)
+            await self._work_off(request, onward, io, await self._jobs(request, io), result)
         except EmbedError as error:
-            error.completed = {request.ids[row]: vector for row, vector in done.items()} | dict(error.completed)
-            raise
+            result.fail([row for row in range(len(request.inputs)) if result.is_open(row)], error)
         finally:
-            for job_id in tuple(results.reserved):
-                results.release(job_id)
-        return np.stack([done[row] for row in range(len(request.inputs))])
+            for job_id in tuple(kept.reserved):
+                kept.release(job_id)
+        return result
 
     async def _jobs(self, request: Request, io: Any) -> deque[tuple[str, list[str]]]:
         """Return the jobs that hold the inputs, with those of each; new ones for what no earlier one holds."""
@@ -100,7 +97,7 @@ class Offline:
             raise ProviderError(msg, status_code=404, request_id=error.request_id) from error
 
     async def _work_off(
-        self, request: Request, onward: Onward, io: Any, jobs: deque[tuple[str, list[str]]], done: dict[int, Vectors]
+        self, request: Request, onward: Any, io: Any, jobs: deque[tuple[str, list[str]]], result: Result
     ) -> None:
         refused = 0
         while jobs:
@@ -115,7 +112,9 @@ class Offline:
             await self._call(request, io, partial(self.api.read, job, texts))
             self.api.results.release(job_id)
             undone = self._undone(texts) if job_id in self.job_ids else []
-            await self._place(request, onward, set(texts).difference(undone), done)
+            await self._place(request, onward, set(texts).difference(undone), result)
+            if result.failed and not request.keep_going:
+                return
             if undone:
                 jobs.append((await self._submit(request, io, undone), undone))
 
@@ -124,14 +123,14 @@ class Offline:
         failures = self.api.results.failures
         return [text for text in texts if isinstance(failures.get(text), ProviderError)]
 
-    async def _place(self, request: Request, onward: Onward, texts: set[str], done: dict[int, Vectors]) -> None:
+    async def _place(self, request: Request, onward: Any, texts: set[str], result: Result) -> None:
         """Pass on what one job answered, so that it is in the cache before the next one is looked at."""
-        rows = [row for row, text in enumerate(request.inputs) if text in texts and row not in done]
+        rows = [row for row, text in enumerate(request.inputs) if text in texts and result.is_open(row)]
         vectors, inputs = self.api.results.vectors, request.inputs
         there = [row for row in rows if inputs[row] in vectors]
         for part in (there, [row for row in rows if inputs[row] not in vectors]):  # what is paid for is placed first
             if part:
-                done.update(zip(part, await onward(request.pick(part)), strict=True))
+                result.place(part, await onward(request.pick(part)))
         self.api.results.vectors.clear()
         self.api.results.failures.clear()
 

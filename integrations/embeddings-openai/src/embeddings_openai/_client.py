@@ -49,7 +49,6 @@ class Clients:
     """Makes clients when they are needed and closes them when they are not; usable again after closing.
 
     Attributes:
-        settings: what the clients are made with, to see when others are needed.
         pid: the process that made them; a forked child must not share its parent's connections.
         make: returns the sync client.
         amake: returns an async client; the running loop is the one it will belong to.
@@ -58,7 +57,6 @@ class Clients:
         former: whether others have taken their place, so that a late request keeps no client open.
     """
 
-    settings: Any = field(repr=False)
     pid: int
     make: Callable[[], Any]
     amake: Callable[[], Any]

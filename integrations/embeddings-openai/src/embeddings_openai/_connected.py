@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -70,6 +70,15 @@ def _made(given: Any) -> Any:
     return given() if callable(given) else given
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a model has found out once about where its requests go: whom it asks, how fast, by which clients."""
+
+    endpoint: Endpoint
+    pace: Pace
+    clients: Clients
+
+
 class Connected(BaseEmbedding):
     """A model behind a server; `OpenAILike` documents the fields."""
 
@@ -82,8 +91,8 @@ class Connected(BaseEmbedding):
     http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     async_http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
 
-    _clients: Clients | None = PrivateAttr(default=None)
-    _pace: tuple[Endpoint, Pace] | None = PrivateAttr(default=None)
+    _server: Server | None = PrivateAttr(default=None)
+    _known: Capabilities | None = PrivateAttr(default=None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         for name in ("http_client", "async_http_client"):
@@ -118,12 +127,41 @@ class Connected(BaseEmbedding):
     def _endpoint_model(self) -> str:
         return self.model_name
 
+    def _settled(self) -> Server:
+        """Return where requests go by the settings of this moment; a forked child has clients of its own."""
+        server = self._server
+        if server is None or server.clients.pid != os.getpid():
+            with self._making:
+                server = self._server = self._settle()
+        return server
+
+    def _settle(self) -> Server:
+        where, settings = self._endpoint(), self._client_settings()
+        (cls, acls), given, agiven = self._client_classes(), self.http_client, self.async_http_client
+        clients = Clients(
+            os.getpid(),
+            lambda: cls(**settings, http_client=_made(given)),
+            lambda: acls(**settings, http_client=_made(agiven)),
+            _is_ours(given),
+            _is_ours(agiven),
+        )
+        return Server(where, PACES.of(where.base_url, where.secret, where.model), clients)
+
+    def _changed(self, *, operational: bool) -> None:
+        super()._changed(operational=operational)
+        with self._making:
+            server, self._server, self._known = self._server, None, None
+        if server is not None and server.clients.pid == os.getpid():
+            server.clients.retire()
+
     def _endpoint(self) -> Endpoint:
         headers = tuple(self._headers().values())
         return Endpoint(self._endpoint_model(), self._base_url(), self._key(), headers, self.key_variable)
 
     def _capabilities(self) -> Capabilities:
-        return capabilities(self._base_url())
+        if self._known is None:
+            self._known = capabilities(self._base_url())
+        return self._known
 
     def _key(self) -> str:
         key = self.api_key.get_secret_value() if self.api_key is not None else os.environ.get(self.key_variable, "")
@@ -137,30 +175,24 @@ class Connected(BaseEmbedding):
     # One request
 
     def _post(self, body: Body) -> Answer:
-        with translated(self._endpoint()):
+        server = self._settled()
+        with translated(server.endpoint):
             import openai
 
-            with self._connections().sync() as client:
+            with server.clients.sync() as client:
                 response = client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
-            return self._observed(response.content, response.response.headers)
+            server.pace.observe(response.response.headers)
+            return response.content, response.response.headers
 
     async def _apost(self, body: Body) -> Answer:
-        with translated(self._endpoint()):
+        server = self._settled()
+        with translated(server.endpoint):
             import openai
 
-            with await self._connections().current() as client:
+            with await server.clients.current() as client:
                 response = await client.post("/embeddings", body=body, cast_to=openai.HttpxBinaryResponseContent)
-            return self._observed(response.content, response.response.headers)
-
-    def _observed(self, content: bytes, headers: Any) -> Answer:
-        self._current_pace().observe(headers)
-        return content, headers
-
-    def _current_pace(self) -> Pace:
-        where = self._endpoint()
-        if self._pace is None or self._pace[0] != where:
-            self._pace = where, PACES.of(where.base_url, where.secret, where.model)
-        return self._pace[1]
+            server.pace.observe(response.response.headers)
+            return response.content, response.response.headers
 
     # Clients
 
@@ -177,35 +209,10 @@ class Connected(BaseEmbedding):
             for name, value in (self.default_headers or {}).items()
         }
 
-    def _connections(self) -> Clients:
-        """Return the clients for the settings of this moment; those for former ones close after their last request."""
-        settings = self._client_settings(), self.http_client, self.async_http_client
-        with self._making:
-            former = self._own_clients()
-            if former is not None and former.settings == settings:
-                return former
-            owned = _is_ours(self.http_client), _is_ours(self.async_http_client)
-            make, amake = self._weakly(self._make_client), self._weakly(self._make_async_client)
-            clients = Clients(settings, os.getpid(), make, amake, *owned)
-            self._clients = clients
-        if former is not None:
-            former.retire()
-        return clients
-
-    def _make_client(self) -> Any:
-        return self._client_classes()[0](**self._client_settings(), http_client=_made(self.http_client))
-
-    def _make_async_client(self) -> Any:
-        return self._client_classes()[1](**self._client_settings(), http_client=_made(self.async_http_client))
-
     def _close(self) -> None:
-        if (clients := self._own_clients()) is not None:
-            clients.close()
+        if (server := self._server) is not None and server.clients.pid == os.getpid():
+            server.clients.close()
 
     async def _aclose(self) -> None:
-        if (clients := self._own_clients()) is not None:
-            await clients.aclose()
-
-    def _own_clients(self) -> Clients | None:
-        """Return the clients that this process has made; those of a parent are the parent's to close."""
-        return self._clients if self._clients is not None and self._clients.pid == os.getpid() else None
+        if (server := self._server) is not None and server.clients.pid == os.getpid():
+            await server.clients.aclose()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, Vectors
-from embed_core.middleware.batched import Batched
+from embed_core import OPERATIONAL, Own, Vectors
 from embed_core.middleware.rate_limited import RateLimited
-from pydantic import PrivateAttr
 
 from embeddings_openai import _models
 from embeddings_openai._batch_api import Answered, Offline
@@ -48,8 +45,6 @@ class OpenAIEmbedding(OpenAIModel):
     organization: Annotated[str | None, OPERATIONAL] = None
     project: Annotated[str | None, OPERATIONAL] = None
 
-    _offline: Offline | None = PrivateAttr(default=None)
-
     def embed_batch_job(
         self,
         texts: Iterable[str],
@@ -73,7 +68,7 @@ class OpenAIEmbedding(OpenAIModel):
             poll_seconds: how often to look whether a job is done.
             show_progress: whether to show a bar.
         """
-        return self._twin_for_jobs(job_ids, on_submit, poll_seconds).embed_texts(texts, show_progress=show_progress)
+        return self._embed("text", texts, self._by_jobs(job_ids, on_submit, poll_seconds), show_progress=show_progress)
 
     async def aembed_batch_job(
         self,
@@ -85,27 +80,20 @@ class OpenAIEmbedding(OpenAIModel):
         show_progress: bool = False,
     ) -> Vectors:
         """Embed texts by OpenAI's Batch API; see `embed_batch_job`."""
-        twin = self._twin_for_jobs(job_ids, on_submit, poll_seconds)
-        return await twin.aembed_texts(texts, show_progress=show_progress)
+        own = self._by_jobs(job_ids, on_submit, poll_seconds)
+        return await self._aembed("text", texts, own, show_progress=show_progress)
 
-    def _twin_for_jobs(
-        self, job_ids: Sequence[str], on_submit: Callable[[str], object] | None, poll_seconds: float
-    ) -> OpenAIEmbedding:
-        """Return a model of the same space, cache and clients that sends what it is asked as jobs."""
-        twin: OpenAIEmbedding = copy.copy(self)
-        results = Results(self._meter)
-        twin.embed_batch_size = _models.MAX_INPUTS
+    def _by_jobs(self, job_ids: Sequence[str], on_submit: Callable[[str], object] | None, poll_seconds: float) -> Own:
+        """Return what sends as jobs what the cache does not hold; what a job answered is not sent again."""
+        own, results = self._places(), Results(self._meter)
         limited = [RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []
-        twin.middlewares = (*self.middlewares, Answered(results), *limited)  # what a job answered is not sent
-        twin.rate_limiter = None
-        twin._meter, twin._clients = self._meter, self._connections()
-        twin._offline = Offline(
+        offline = Offline(
             Jobs(
-                client=twin._clients.sync,
-                where=self._endpoint(),
-                plan=partial(twin._weakly(twin._plan), "text"),
+                client=self._settled().clients.sync,
+                where=self._settled().endpoint,
+                plan=lambda texts: self._requests("text", texts, _models.MAX_INPUTS),
                 body=self._exchange().body,
-                count_tokens=twin._weakly(twin._count_tokens),
+                count_tokens=self._count_tokens,
                 results=results,
             ),
             retry=self.retry,
@@ -116,17 +104,11 @@ class OpenAIEmbedding(OpenAIModel):
             most_bytes=self.bytes_per_job,
             reserve=self._reserve_for_a_job,
         )
-        return twin
+        return replace(own, missing=(offline,), attempt=(Answered(results), *limited, *own.attempt), limits=True)
 
     def _reserve_for_a_job(self, texts: Sequence[str]) -> float:
         budgeted = self._budgeted()
         return 0.0 if budgeted is None else budgeted.reserve(self._count_tokens(texts) * _models.BATCH_DISCOUNT)
-
-    def _middleware(self, dimension: Any, store: Any) -> list[Any]:
-        chain = super()._middleware(dimension, store)
-        if self._offline is not None:  # it takes what the cache does not hold, before that is cut into batches
-            chain.insert([isinstance(one, Batched) for one in chain].index(True), self._offline)
-        return chain
 
     @classmethod
     def known_models(cls) -> Sequence[str]:

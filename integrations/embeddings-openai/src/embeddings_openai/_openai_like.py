@@ -6,11 +6,11 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, Kind, ProviderResponse, RetryPolicy, in_thread
-from embed_core.errors import ConfigurationError, InvalidInputError
-from embed_core.middleware.instrumented import Instrumented
+from embed_core import OPERATIONAL, Ended, Kind, Own, ProviderResponse, RetryPolicy, in_thread
+from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr
 
 from embeddings_openai import _models
@@ -18,7 +18,7 @@ from embeddings_openai._connected import Connected
 from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Exchange, Talk, aconverse, converse
 from embeddings_openai._pace import Paced
 from embeddings_openai._parted import Parted
-from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, price_of
+from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, Weighed, price_of
 
 _log = logging.getLogger("embeddings_openai")
 
@@ -79,20 +79,13 @@ class OpenAILike(Connected):
 
         Tokens are a quarter of the UTF-8 bytes, which is near the truth for English and too few for many other scripts.
         """
-        texts = _list_of(texts)
-        sent = texts
-        if self.embeddings_cache is not None:
-            sent = list(dict.fromkeys(texts))
-            keys = self._keys(self.embeddings_cache)("text", sent)
-            try:
-                known = self.embeddings_cache.get_many(keys)
-            except Exception:  # a cache blocks no estimate, as it blocks no embedding
-                _log.warning("the embeddings cache could not be read and is bypassed", exc_info=True)
-                known = {}
-            sent = [text for text, key in zip(sent, keys, strict=True) if key not in known]
-        most = self._input_limit("text") if self.long_text == "truncate" else None
-        tokens = sum(min(self._count_tokens([text]), most or sys.maxsize) for text in sent)
-        return Estimate(len(texts), len(texts) - len(sent), tokens, price_of(tokens, self._price()))
+        texts = list(texts) if not isinstance(texts, str) else texts
+        most = (self._input_limit("text") if self.long_text == "truncate" else None) or sys.maxsize
+        weighed = Weighed(lambda text: min(self._count_tokens([text]), most))
+        with suppress(Ended):
+            self._embed("text", texts, Own(missing=(weighed,)))
+        price = price_of(weighed.tokens, self._price())
+        return Estimate(len(texts), len(texts) - weighed.inputs, weighed.tokens, price)
 
     async def aestimate(self, texts: Iterable[str]) -> Estimate:
         """Say what embedding these texts would take; see `estimate`."""
@@ -118,20 +111,24 @@ class OpenAILike(Connected):
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
         return self._metered(texts, await aconverse(self._about("text", texts), self._apost))
 
-    def _middleware(self, dimension: Any, store: Any) -> list[Any]:
-        budgeted, chain = self._budgeted(), super()._middleware(dimension, store)
-        if self.long_text == "mean":  # a part is one provider call, with events and retries of its own
-            chain.insert([isinstance(one, Instrumented) for one in chain].index(True), Parted(self._normalizes()))
-        return [
-            *chain,
-            *([budgeted] if budgeted is not None else []),
-            Paced(self._weakly(self._current_pace), self._weakly(self._count_tokens), self.retry.total_seconds),
-        ]
+    def _places(self) -> Own:
+        """Part a text that is too long around a batch, which makes each part a provider call; pay and pace an attempt."""
+        budgeted = self._budgeted()
+        return Own(
+            batch=(Parted(self._normalizes()),) if self.long_text == "mean" else (),
+            attempt=(
+                *([budgeted] if budgeted is not None else []),
+                Paced(lambda: self._settled().pace, self._count_tokens, self.retry.total_seconds),
+            ),
+        )
 
     def _plan(self, kind: Kind, inputs: Sequence[str]) -> Iterable[Sequence[int]]:
         """Fill requests in input order up to the server's limits; a text that may be too long goes alone."""
+        return self._requests(kind, inputs, self.embed_batch_size)
+
+    def _requests(self, kind: Kind, inputs: Sequence[str], most: int) -> Iterable[Sequence[int]]:
         known = self._capabilities()
-        most = min(self.embed_batch_size, known.max_inputs or self.embed_batch_size)
+        most = min(most, known.max_inputs or most)
         room = min(known.max_bytes or math.inf, (known.max_tokens or math.inf) / known.tokens_per_byte)
         alone = (self._input_limit(kind) or math.inf) / known.tokens_per_byte
         start, size, before = 0, 0, 0
@@ -173,7 +170,7 @@ class OpenAILike(Connected):
         return self._exchange().about(texts)
 
     def _exchange(self) -> Exchange:
-        where, known = self._endpoint(), self._capabilities()
+        where, known = self._settled().endpoint, self._capabilities()
         return Exchange(
             where,
             known,
@@ -201,12 +198,5 @@ class OpenAILike(Connected):
         if (price := self._price()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
-        count, patience = self._weakly(self._count_tokens), min(self.timeout, self.retry.total_seconds)
-        return Budgeted(self._meter, self.max_cost, price, count, patience)
-
-
-def _list_of(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, str):
-        msg = "got one `str` where several texts belong; wrap it in a list"
-        raise InvalidInputError(msg)
-    return list(texts)
+        patience = min(self.timeout, self.retry.total_seconds)
+        return Budgeted(self._meter, self.max_cost, price, self._count_tokens, patience)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-from embed_core import Request, Vectors
+from embed_core import Ended, Request, Vectors
 from embed_core.errors import QuotaExceededError
 from embed_core.forks import Lock, reset_in_children
 
@@ -133,6 +133,19 @@ class UnderWay:
 def price_of(tokens: float, per_million: float | None) -> float | None:
     """Return US dollars."""
     return None if per_million is None else tokens * per_million / _MILLION
+
+
+@dataclass(slots=True)
+class Weighed:
+    """Counts what the cache does not hold, and ends the call before any of it is sent."""
+
+    count_tokens: Callable[[str], int]
+    inputs: int = 0
+    tokens: int = 0
+
+    async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
+        self.inputs, self.tokens = len(set(request.indices)), sum(map(self.count_tokens, request.inputs))
+        raise Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,62 @@
+"""Vectors of one configuration in a store, by content: nothing it does fails, and nothing damaged comes back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from embed_core import _space
+from embed_core._io import IO
+from embed_core._rows import Rows
+from embed_core._space import Dimension
+from embed_core._types import Kind, Request, Vectors
+from embed_core.kvstore import KVStore
+
+T = TypeVar("T")
+
+_log = logging.getLogger("embed_core.cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """What `Recalled`, `Joined`, `Remembered`, an index and a pipeline share of a model's store."""
+
+    store: KVStore
+    fingerprint: str
+    rows: Rows
+    dimension: Dimension
+
+    def keys(self, kind: Kind, inputs: Sequence[Any]) -> list[bytes]:
+        """Return the key of each input."""
+        return _space.keys(self.fingerprint, kind, inputs)
+
+    def keys_of(self, request: Request) -> Sequence[bytes]:
+        """Return the keys of a request's inputs, made once for all who ask."""
+        return request.keys or self.keys(request.kind, request.inputs)
+
+    def known(self, keys: Iterable[bytes]) -> dict[bytes, Vectors]:
+        """Return the vectors that are there; a store that fails is reported and holds none."""
+        wanted = list(dict.fromkeys(keys))
+        return self._or({}, "read", lambda: self.rows.decode(self.store.get_many(wanted), self.dimension.known))
+
+    def keep(self, keys: Iterable[bytes], vectors: Vectors) -> None:
+        """Store vectors; a store that fails is reported and bypassed."""
+        self._or(None, "written", lambda: self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True))))
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Remove what is there of these keys."""
+        self._or(None, "written", lambda: self.store.delete_many(list(keys)))
+
+    async def visit(self, io: IO, fn: Callable[[], T]) -> T:
+        """Run `fn` at once where the store is in memory, else as `io` makes calls that may wait."""
+        return await io.call(fn) if self.store.waits else fn()
+
+    @staticmethod
+    def _or(otherwise: T, what: str, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except Exception:  # a cache never loses or blocks an embedding
+            _log.warning("the embeddings cache could not be %s and is bypassed", what, exc_info=True)
+            return otherwise
