@@ -29,7 +29,6 @@ from embed_core.errors import (
 )
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
-from embed_core.middleware.joined import Joined
 from embed_core.testing import ScriptedEmbedding
 
 TEXTS = [f"text {number}" for number in range(12)]

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from embed_core import MockEmbedding, similarity
+from embed_core import Estimate, MockEmbedding, similarity
 from embed_core.errors import ConfigurationError, InvalidInputError, SpaceMismatchError, StoreError
-from embed_core.index import Estimate, Index, Record, Skipped
+from embed_core.index import Index, Record, Skipped
 from embed_core.index._store import Store
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import ScriptedEmbedding

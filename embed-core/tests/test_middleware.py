@@ -453,9 +453,7 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
         texts = batches[number]
         request = Request("text", texts, range(len(texts)), range(len(texts)))
         try:
-            found[number] = (
-                await through(Both(joined, remembered), request, partial(provider, io), io)
-            ).tolist()
+            found[number] = (await through(Both(joined, remembered), request, partial(provider, io), io)).tolist()
         except EmbedError as failure:
             found[number] = type(failure)
 

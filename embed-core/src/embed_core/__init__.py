@@ -1,12 +1,14 @@
 """embed-core: the right vector for the right input, always."""
 
 from embed_core._base import BaseEmbedding
-from embed_core._engine import Engine, Own
+from embed_core._cache import Cache
+from embed_core._engine import aembed, cache_of, embed, estimate
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
+from embed_core._model import Model, Places
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._plugins import Plugin, installed_providers
 from embed_core._pooling import Pooling
@@ -19,6 +21,7 @@ from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
 from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
+from embed_core.middleware.weighed import Estimate
 from embed_core.pipeline import IngestionPipeline, IngestionResult
 from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode
 
@@ -27,12 +30,13 @@ __all__ = [
     "BaseEmbedding",
     "BaseNode",
     "BaseSparseEmbedding",
+    "Cache",
     "Chunk",
     "Document",
     "EmbedError",
     "Embedding",
     "Ended",
-    "Engine",
+    "Estimate",
     "ImageNode",
     "ImageUrls",
     "IngestionPipeline",
@@ -43,8 +47,9 @@ __all__ = [
     "MockCall",
     "MockEmbedding",
     "MockMultiModalEmbedding",
+    "Model",
     "MultiModalEmbedding",
-    "Own",
+    "Places",
     "Plugin",
     "Pooling",
     "ProviderResponse",
@@ -57,6 +62,10 @@ __all__ = [
     "TextNode",
     "TextSplitter",
     "Vectors",
+    "aembed",
+    "cache_of",
+    "embed",
+    "estimate",
     "in_thread",
     "installed_providers",
     "load_embedding",

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from embed_core._engine import Engine, only
+from embed_core._engine import array, block_size, lists, only, run, runner, weigh
 from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._model import Model
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._stream import awindows, windows
 from embed_core._types import Embedding, OnError, Vectors
 from embed_core.kvstore import KVStore
+from embed_core.middleware.weighed import Estimate
 from embed_core.schema import MetadataMode, SupportsEmbedding
 
 NodeT = TypeVar("NodeT", bound=SupportsEmbedding)
 
 
-class BaseEmbedding(Engine):
+class BaseEmbedding(Model):
     """A model that turns texts into vectors.
 
     Subclasses write `_get_query_embedding` and `_get_text_embedding`, and optionally batch and async versions; all the
@@ -40,19 +42,19 @@ class BaseEmbedding(Engine):
 
     def get_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed_all(Blocking(), "query", [query])))
+        return only(drive(run(self, Blocking(), "query", [query])))
 
     async def aget_query_embedding(self, query: str) -> Embedding:
         """Embed a search query; see `get_query_embedding`."""
-        return only(await self._embed_all(Asyncio(), "query", [query]))
+        return only(await run(self, Asyncio(), "query", [query]))
 
     def get_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed_all(Blocking(), "text", [text])))
+        return only(drive(run(self, Blocking(), "text", [text])))
 
     async def aget_text_embedding(self, text: str) -> Embedding:
         """Embed a document or passage; see `get_text_embedding`."""
-        return only(await self._embed_all(Asyncio(), "text", [text]))
+        return only(await run(self, Asyncio(), "text", [text]))
 
     # Many inputs
 
@@ -63,13 +65,13 @@ class BaseEmbedding(Engine):
 
         With `on_error="none"` everything that can be embedded is, and what cannot has `None` in its place.
         """
-        return drive(self._lists(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
+        return drive(lists(self, runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
     async def aget_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:
         """Embed search queries; see `get_query_embedding_batch`."""
-        return await self._lists(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
+        return await lists(self, Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
     def get_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
@@ -78,35 +80,35 @@ class BaseEmbedding(Engine):
 
         With `on_error="none"` everything that can be embedded is, and what cannot has `None` in its place.
         """
-        return drive(self._lists(self._io(), "text", texts, show_progress=show_progress, on_error=on_error))
+        return drive(lists(self, runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
     async def aget_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:
         """Embed documents or passages; see `get_text_embedding_batch`."""
-        return await self._lists(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
+        return await lists(self, Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
     def embed_texts(self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise") -> Vectors:
         """Embed documents or passages; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._array(self._io(), "text", texts, show_progress=show_progress, on_error=on_error))
+        return drive(array(self, runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
     async def aembed_texts(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> Vectors:
         """Embed documents or passages; see `embed_texts`."""
-        return await self._array(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
+        return await array(self, Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
     def embed_queries(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> Vectors:
         """Embed search queries; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._array(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
+        return drive(array(self, runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
     async def aembed_queries(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> Vectors:
         """Embed search queries; see `embed_queries`."""
-        return await self._array(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
+        return await array(self, Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
     def stream_texts(self, texts: Iterable[str]) -> Iterator[Vectors]:
         """Embed any number of texts; yield float32 blocks of shape (some, dimension), in input order.
@@ -114,16 +116,24 @@ class BaseEmbedding(Engine):
         Holds a few batches for each worker in memory, never the corpus.
         """
         start = 0
-        for window in windows("text", texts, self._window_size()):
-            yield drive(self._embed_all(self._io(), "text", window, indices=range(start, start + len(window))))
+        for window in windows("text", texts, block_size(self)):
+            yield drive(run(self, runner(self), "text", window, indices=range(start, start + len(window))))
             start += len(window)
 
     async def astream_texts(self, texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Vectors]:
         """Embed any number of texts, which may arrive asynchronously; see `stream_texts`."""
         start = 0
-        async for window in awindows("text", texts, self._window_size()):
-            yield await self._embed_all(Asyncio(), "text", window, indices=range(start, start + len(window)))
+        async for window in awindows("text", texts, block_size(self)):
+            yield await run(self, Asyncio(), "text", window, indices=range(start, start + len(window)))
             start += len(window)
+
+    def estimate(self, texts: Iterable[str]) -> Estimate:
+        """Return the cost of embedding documents or passages; nothing is sent, and the cache counts."""
+        return drive(weigh(self, runner(self), "text", texts))
+
+    async def aestimate(self, texts: Iterable[str]) -> Estimate:
+        """Return the cost of embedding documents or passages; see `estimate`."""
+        return await weigh(self, Asyncio(), "text", texts)
 
     def get_agg_embedding_from_queries(
         self, queries: Iterable[str], agg_fn: Callable[[list[Embedding]], Embedding] | None = None
@@ -143,7 +153,7 @@ class BaseEmbedding(Engine):
 
     def __call__(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
         """Set `.embedding` on each node from what `get_content(metadata_mode="embed")` gives; return the nodes."""
-        return drive(self._embed_nodes(self._io(), nodes, show_progress=show_progress))
+        return drive(self._embed_nodes(runner(self), nodes, show_progress=show_progress))
 
     async def acall(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
         """Set `.embedding` on each node; see `__call__`."""
@@ -153,7 +163,7 @@ class BaseEmbedding(Engine):
         self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
     ) -> Sequence[NodeT]:
         contents = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-        vectors = await self._embed_all(io, "text", contents, show_progress=show_progress, cache=cache)
+        vectors = await run(self, io, "text", contents, show_progress=show_progress, cache=cache)
         for node, embedding in zip(nodes, vectors.tolist(), strict=True):
             node.embedding = embedding
         return nodes

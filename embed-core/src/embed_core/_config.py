@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar, get_args
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretBytes, SecretStr, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 
-from embed_core._arguments import UNNAMED, is_credential, is_transport, looks_like_a_secret, plain, remembering
-from embed_core._read_only import read_only, writable
+from embed_core._arguments import (
+    UNNAMED,
+    constructors,
+    holds_secret,
+    is_credential,
+    is_transport,
+    looks_like_a_secret,
+    named,
+    operational,
+    plain,
+)
+from embed_core._plugins import registered_name
+from embed_core._tracked import Changes, tracked, untracked
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
 _OPAQUE = "…"
+_ARGUMENTS = "arguments"
 
 
-class Config(BaseModel):
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # which has no public name
+
+
+class _Remembering(ModelMetaclass):
+    """Keeps the arguments that a model was made from: copies are made from them, and they may decide vectors."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        inits = constructors(self)
+        arguments = named(inits, args, kwargs) if inits else None
+        model = super().__call__(*args, **kwargs)
+        model._arguments = arguments
+        model._begin()
+        return model
+
+
+class Config(BaseModel, metaclass=_Remembering):
     """A pydantic model whose copies, pickles and saved forms are made again by its constructor.
 
-    So clients, locks and weights, which live in private attributes, are never copied and never in a pickle. What is in
-    a field changes by assignment only, which is seen; a dict changed in place would not be, so that is refused.
+    So clients, locks and weights, which live in private attributes, are never copied and never in a pickle.
     """
 
     model_config = ConfigDict(
@@ -33,17 +64,11 @@ class Config(BaseModel):
     )
 
     provider: ClassVar[str | None] = None
-    """The name under which the class is registered as a plugin; needed to save a configuration."""
+    """The provider's name in a saved configuration; by default the name under which a package registers the class."""
 
-    _arguments: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _arguments: dict[str, Any] | None = PrivateAttr(default=None)
+    _changes: Changes = PrivateAttr(default_factory=Changes)
     _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        init: Any = cls.__init__  # which may be that of a mixin
-        if init is not BaseModel.__init__ and not hasattr(init, "marked"):
-            type.__setattr__(cls, "__init__", remembering(init))
 
     @model_validator(mode="before")
     @classmethod
@@ -59,35 +84,45 @@ class Config(BaseModel):
                 raise ValueError(msg)
         return values
 
-    @model_validator(mode="after")
-    def _freeze(self) -> Self:
-        for name in type(self).model_fields.keys() - self._collaborators():
-            self.__dict__[name] = read_only(self.__dict__[name])
-        return self
+    # Copies and saved forms
+
+    def with_(self, **changes: Any) -> Self:
+        """Return another model with some arguments or fields changed; this one stays as it is."""
+        model = _made(type(self), self._values(), self._arguments, changes)
+        model._identity = self._identity
+        return model
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as JSON types, with the provider's name and without secrets or collaborators."""
+        """Return the configuration as JSON types, with the provider's name and without secrets or collaborators.
+
+        `arguments` are those of a constructor of the class's own.
+        """
+        saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
+        if self._arguments is None:
+            return saved
         told = self._plain_arguments().items()
         arguments = {name: one for name, one in told if one is not _OPAQUE and self._is_kept(name, one)}
-        return arguments | {"provider": self.provider or self.class_name(), **self._dump(set(self._collaborators()))}
+        return saved | {_ARGUMENTS: arguments}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """Return the model that `to_dict` described; secrets are read from the environment again.
 
         Raises:
-            ConfigurationError: the configuration was saved by a class of another provider.
+            ConfigurationError: the configuration was saved by a class of another provider, or the constructor needs
+                an argument that is never saved.
         """
-        values = dict(config)
-        provider, expected = values.pop("provider", None), cls.provider or cls.class_name()
-        if provider is not None and provider != expected:
+        values = {**config}
+        provider, expected = values.pop("provider", None), cls._provider_name()
+        if provider is not None and provider not in {expected, cls.class_name()}:
             msg = f"the configuration is of provider `{provider}`, not `{expected}`; use `resolve_embed_model(config)`"
             raise ConfigurationError(msg)
-        return cls(**(values | overrides))
+        arguments = values.pop(_ARGUMENTS, None) if constructors(cls) else None
+        return _made(cls, values, arguments, overrides, lambda model: model._dump(set()))
 
     @classmethod
     def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
-        """Return what a saved configuration would do that only the user may decide, by the field that makes it so.
+        """Return the deeds of a saved configuration that only the user may allow, each by the field that asks for it.
 
         A configuration may come with an index from somebody else, so it alone must not make foreign code run or send a
         key to a foreign address.
@@ -100,7 +135,7 @@ class Config(BaseModel):
         """Return the model that a spec `provider:model?option=value` names.
 
         Args:
-            model: what stands after the colon; empty means the provider's own default.
+            model: the text after the colon; empty means the provider's own default.
             options: fields; those from a spec are strings, which pydantic converts.
         """
         return cls(**({"model_name": model} if model else {}) | options)
@@ -110,26 +145,38 @@ class Config(BaseModel):
         """Return the class's name, as LlamaIndex integrations do."""
         return cls.__name__
 
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the JSON schema of the fields; a collaborator such as a cache is any value."""
+        return super().model_json_schema(*args, **{"schema_generator": _Lenient} | kwargs)
+
+    @classmethod
+    def _provider_name(cls) -> str:
+        name: str = cls.provider or registered_name(cls) or cls.class_name()
+        return name
+
     def _space(self) -> dict[str, Any]:
         """Return everything that decides which vector an input gets; JSON types only.
 
-        By default the class, every field, and whatever else its constructor takes, but for what is marked
+        By default the class, every field, and every other argument of its constructor, but for those that are marked
         `OPERATIONAL`. Extend it by what those do not show, such as a digest of local weights.
         """
-        operational = {name for name in type(self).model_fields if self._is_operational(name)}
+        left_out = {name for name in type(self).model_fields if self._is_operational(name)}
         name = f"{self.provider or type(self).__module__}:{type(self).__qualname__}"
-        space = {"class": name, **self._dump(operational | self._collaborators())}
-        if arguments := self._plain_arguments():
+        space = {"class": name, **self._dump(left_out | self._collaborators())}
+        known = {*operational(constructors(type(self))), *self._values(), *type(self).model_fields}
+        arguments = {name: one for name, one in self._plain_arguments().items() if name not in known}
+        if arguments:
             space["arguments"] = arguments
             if _OPAQUE in arguments.values():  # shared with copies of this model only
                 space["identity"] = self._identity
         return space
 
     def _plain_arguments(self) -> dict[str, Any]:
-        """Return what the constructor took beside fields and may decide vectors; `_OPAQUE` for no plain data."""
+        """Return the constructor's arguments as JSON types, `_OPAQUE` for objects; credentials and clients left out."""
         told = {}
-        for name, value in self._arguments.items():
-            if not (is_credential(name) or is_transport(name) or _holds_secret(value)):
+        for name, value in (self._arguments or {}).items():
+            if not (is_credential(name) or is_transport(name) or holds_secret(value)):
                 try:
                     told[name] = plain(value)
                 except TypeError:
@@ -139,7 +186,7 @@ class Config(BaseModel):
     @staticmethod
     def _is_kept(name: str, value: Any) -> bool:
         """Tell whether an argument goes with saved forms and pickles."""
-        return not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or _holds_secret(value))
+        return not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value))
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
         left_out |= self._secrets()
@@ -151,9 +198,11 @@ class Config(BaseModel):
 
     @classmethod
     def _is_operational(cls, name: str) -> bool:
-        """Tell whether any class on the way marks the field, so that a new default in a subclass keeps the mark."""
-        fields = (base.model_fields.get(name) for base in cls.__mro__ if issubclass(base, Config))
-        return any(field is not None and OPERATIONAL in field.metadata for field in fields)
+        """Tell whether a field decides no vector: a class on the way marks it, or it is a key or a client by name."""
+        bases = [base for base in cls.__mro__ if issubclass(base, Config)]
+        fields = [base.model_fields[name] for base in bases if name in base.model_fields]
+        marked = any(OPERATIONAL in field.metadata or field.exclude for field in fields)
+        return marked or is_credential(name) or any(_is_secret(field.annotation) for field in fields)
 
     def _secrets(self) -> set[str]:
         """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
@@ -161,48 +210,141 @@ class Config(BaseModel):
         return {
             name
             for name, field in fields
-            if is_credential(name) or _is_secret(field.annotation) or _holds_secret(self.__dict__[name])
+            if is_credential(name) or _is_secret(field.annotation) or holds_secret(self.__dict__[name])
         }
 
     @classmethod
     def _collaborators(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if field.exclude}
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        former = self.__dict__.get(name, _OPAQUE)
-        super().__setattr__(name, value)
-        if name in type(self).model_fields and not _is_same(former, self.__dict__[name]):
-            self._changed(operational=self._is_operational(name))
+    # Fields
 
-    def _changed(self, *, operational: bool) -> None:
-        """Forget what was derived from the fields."""
+    def __setattr__(self, name: str, value: Any) -> None:
+        cls = type(self)
+        if name not in cls.model_fields:
+            if name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
+                # pydantic would keep it among the fields, and refuse it with the next assignment to one
+                cls.__private_attributes__[name] = PrivateAttr()
+            return super().__setattr__(name, value)
+        if not self._is_operational(name):
+            former = self.__dict__.get(name, _OPAQUE)
+            if self._is_fixed() and not _is_same(former, value):
+                msg = (
+                    f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
+                    f"make another one: `model.with_({name}=…)`"
+                )
+                raise ConfigurationError(msg)
+        super().__setattr__(name, value)
+        self._track()
+        self._changed(name)
+        return None
+
+    def _track(self) -> None:
+        """Let the collections in fields count their changes."""
+        for name in type(self).model_fields.keys() - self._collaborators():
+            self.__dict__[name] = tracked(self.__dict__[name], self._changes)
+
+    def _begin(self) -> None:
+        """Begin to be used: the constructor is through."""
+        self._track()
+
+    def _is_fixed(self) -> bool:
+        """Tell whether the fields that decide vectors can no longer be assigned."""
+        return False
+
+    def _changed(self, name: str) -> None:
+        """Forget what was derived from a field that was assigned."""
+
+    def __repr_args__(self) -> Any:
+        secrets = self._secrets()
+        return [(name, value) for name, value in super().__repr_args__() if name not in secrets]
 
     def _values(self) -> dict[str, Any]:
         fields = type(self).model_fields.items()
-        return {field.alias or name: writable(self.__dict__[name]) for name, field in fields}
+        return {field.alias or name: untracked(self.__dict__[name]) for name, field in fields}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return an equal model, with the fields in `update` changed; see `with_`."""
+        return self.with_(**(update or {}))
+
+    def __replace__(self, **changes: Any) -> Self:
+        return self.with_(**changes)
 
     def __copy__(self) -> Self:
-        arguments = {name: value for name, value in self._arguments.items() if name != UNNAMED}
-        return _rebuild(type(self), self._values() | arguments, self._identity)
+        return self.with_()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Return an equal model; of what can change, they share the collaborators only (cache, limiter, handlers)."""
-        return self.__copy__()
+        return self.with_()
 
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
         values = {name: value for name, value in self._values().items() if name not in secrets}
-        values |= {name: value for name, value in self._arguments.items() if self._is_kept(name, value)}
-        return _rebuild, (type(self), values, self._identity)
+        arguments = self._arguments
+        if arguments is not None:
+            arguments = {name: value for name, value in arguments.items() if self._is_kept(name, value)}
+        return _unpickled, (type(self), values, arguments, self._identity)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def _rebuild(cls: type[ConfigT], values: dict[str, Any], identity: str) -> ConfigT:
-    model = cls(**values)
+def _made(
+    cls: type[ConfigT],
+    values: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
+    changes: Mapping[str, Any],
+    values_of: Callable[[ConfigT], Mapping[str, Any]] = Config._values,
+) -> ConfigT:
+    """Make a model like another one, whose fields and arguments these are, but for some changes.
+
+    A class without a constructor of its own takes fields as arguments. Any other is made from the arguments alone,
+    because it may take a field by another name, or none of those of its base; fields that were assigned since are
+    assigned again.
+    """
+    if arguments is None:
+        return cls(**{**values, **changes})
+    model = _constructed(cls, arguments)
+    made = values_of(model)
+    assigned = {name: value for name, value in values.items() if not _equal(made.get(name), value)}
+    if changes:
+        fields = {name: value for name, value in changes.items() if name in made and name not in arguments}
+        model = _constructed(cls, {**arguments, **changes}, leave_out=fields)
+        assigned = {name: value for name, value in assigned.items() if name not in changes} | fields
+    for name, value in assigned.items():
+        setattr(model, _field(cls, name), value)
+    return model
+
+
+def _constructed(cls: type[ConfigT], arguments: Mapping[str, Any], leave_out: Collection[str] = ()) -> ConfigT:
+    named = {name: value for name, value in arguments.items() if name != UNNAMED and name not in leave_out}
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.default is parameter.empty and is_credential(parameter.name):
+            named.setdefault(parameter.name, None)  # never saved; the environment may hold it
+    return cls(*arguments.get(UNNAMED, ()), **named)
+
+
+def _field(cls: type[Config], alias: str) -> str:
+    return next((name for name, field in cls.model_fields.items() if field.alias == alias), alias)
+
+
+def _unpickled(
+    cls: type[ConfigT], values: Mapping[str, Any], arguments: Mapping[str, Any] | None, identity: str
+) -> ConfigT:
+    model = _made(cls, values, arguments, {})
     model._identity = identity
     return model
+
+
+class _Lenient(GenerateJsonSchema):
+    """Describes a type that has no JSON schema as any value."""
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        return {}
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and bool(one == other))
 
 
 def _is_same(former: Any, value: Any) -> bool:
@@ -215,9 +357,3 @@ def _is_secret(annotation: Any) -> bool:
     return (
         annotation is SecretStr or annotation is SecretBytes or any(_is_secret(part) for part in get_args(annotation))
     )
-
-
-def _holds_secret(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_secret(one) for one in value.values())
-    return isinstance(value, SecretStr | SecretBytes)

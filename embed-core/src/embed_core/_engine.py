@@ -3,268 +3,265 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, ClassVar, Self
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PrivateAttr
 
-from embed_core import _space
 from embed_core._cache import Cache
-from embed_core._hooks import Hooks
 from embed_core._images import open_batch
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
-from embed_core._limits import RateLimiter
+from embed_core._model import Model, Places, State
 from embed_core._progress import progress
-from embed_core._rows import Dense, Rows
-from embed_core._space import Dimension
-from embed_core._types import OPERATIONAL, Embedding, Kind, LongText, Middleware, Next, OnError, Request, Vectors
+from embed_core._tracked import IN_HOOK
+from embed_core._types import Embedding, Kind, Next, OnError, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError
-from embed_core.forks import Lock
-from embed_core.instrumentation import CallbackManager, Handler, SpanHandler, dispatcher
+from embed_core.instrumentation import CallbackManager, Handler, Listeners, SpanHandler, dispatcher
 from embed_core.kvstore import KVStore
 from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted
 from embed_core.middleware.instrumented import Instrumented
 from embed_core.middleware.isolated import Isolated
-from embed_core.middleware.joined import Flights, Joined
+from embed_core.middleware.joined import Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
 from embed_core.middleware.remembered import Remembered
-from embed_core.middleware.retried import Retried, RetryPolicy
+from embed_core.middleware.retried import Retried
 from embed_core.middleware.traced import Traced
 from embed_core.middleware.validated import Validated, collect
+from embed_core.middleware.weighed import Estimate, Weighed
 
-_WINDOW = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
-
-
-def _or_one(workers: Any) -> Any:
-    return 1 if workers is None else workers  # as LlamaIndex has it
+_BLOCK = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
 
 
-class Engine(Hooks):
-    """Everything behind the public methods of a model: fields, the middleware list and the way through it.
+def middleware(model: Model, state: State, cache: Cache | None, places: Places) -> list[Any]:
+    """Return everything that happens between the caller and the hook, outermost first.
 
-    `BaseEmbedding` documents the fields. An integration subclasses it only for what its dense and its sparse models
-    have in common.
+    The list is made anew for each call, so nothing that the model keeps holds the model.
     """
+    listeners = partial(_event_handlers, model.callback_manager)
+    limiter = None if places.limits else model.rate_limiter
+    return [
+        # of the call: a result for every row
+        Traced(model.model_name, listeners, partial(_span_handlers, model.callback_manager)),
+        _settled,
+        *_before_sending(model, state, cache, listeners),
+        *places.missing,
+        Batched(model._plan, model.num_workers),
+        *([] if cache is None else [Joined(cache, state.in_flight(cache.store)), Remembered(cache)]),
+        Isolated(model._plan),
+        # of one attempt at one batch: vectors, or it raises
+        *places.batch,
+        Instrumented(model.model_name, model._origin, listeners),
+        Retried(model.retry),
+        *([RateLimited(limiter, model._count_tokens)] if limiter is not None else []),
+        Checked(model.model_name, model._rows, state.dimension),
+        *model.middlewares,
+        *places.attempt,
+    ]
 
-    _rows: ClassVar[Rows] = Dense()
 
-    model_name: str = "unknown"
-    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
-    num_workers: Annotated[int, OPERATIONAL, BeforeValidator(_or_one)] = Field(default=1, ge=1)
-    embeddings_cache: Annotated[KVStore | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
-    callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
-    rate_limiter: Annotated[RateLimiter | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
-    retry: Annotated[RetryPolicy, OPERATIONAL] = RetryPolicy()
-    long_text: LongText = "truncate"
-    max_input_tokens: int | None = Field(default=None, ge=1)
-    middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
+def _before_sending(model: Model, state: State, cache: Cache | None, listeners: Listeners) -> list[Any]:
+    return [
+        Validated(model.accepts_blank, model._image_loader, model.num_workers),
+        Fitted(model.long_text, model._input_limit, model._windows, state.normalizes, state.limits, state.warned),
+        *([] if cache is None else [Recalled(cache, model.model_name, listeners)]),
+    ]
 
-    _state: State | None = PrivateAttr(default=None)
-    _making: Any = PrivateAttr(default_factory=Lock)
 
-    @property
-    def fingerprint(self) -> str:
-        """A stable hash of the space: vectors of models with equal fingerprints may be compared, others may not."""
-        return _space.fingerprint(self._space())
+async def run(
+    model: Model,
+    io: IO,
+    kind: Kind,
+    inputs: Iterable[Any],
+    *,
+    show_progress: bool = False,
+    indices: Sequence[int] | None = None,
+    keep_going: bool = False,
+    cache: KVStore | None = None,
+    places: Places | None = None,
+) -> Vectors:
+    """Embed inputs of one kind in the caller's colour; every other function here ends in this one.
 
-    @property
-    def dimension(self) -> int | None:
-        """The length of the vectors; None until it is declared or the first one was made."""
-        return self._learned(None).dimension.known
+    Args:
+        model: its fields and hooks decide what happens.
+        io: the caller's colour.
+        kind: the kind of all inputs.
+        inputs: any number of them.
+        show_progress: whether a bar is shown.
+        indices: the positions of the inputs for messages, where they are a part of something.
+        keep_going: whether other inputs are embedded when one has failed.
+        cache: a store in place of the model's own.
+        places: middleware in place of the integration's own.
+    """
+    collected = collect(kind, inputs)
+    store = model.embeddings_cache if cache is None else cache
+    state = model._state  # once: pydantic finds private attributes slowly
+    if state is None or not state.is_ready(store):
+        state = await io.call(partial(_begun, model, store))
+    if not collected:
+        return np.empty((0, state.dimension.known or 0), dtype=np.float32)
+    kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
+    next_: Next = partial(_provide, model, state, io, kept is not None)
+    for one in reversed(middleware(model, state, kept, model._places() if places is None else places)):
+        next_ = partial(_step, one, next_, io)
+    indices = range(len(collected)) if indices is None else indices
+    with progress(kind, len(collected), show=show_progress) as bar:
+        return await next_(Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar))
 
-    def close(self) -> None:
-        """Let go of clients and weights; the model makes them again when it is used again."""
-        self._close()
 
-    async def aclose(self) -> None:
-        """Let go of clients and weights, those of the running event loop included."""
-        await self._aclose()
+def embed(
+    model: Model,
+    kind: Kind,
+    inputs: Iterable[Any],
+    *,
+    cache: KVStore | None = None,
+    places: Places | None = None,
+    show_progress: bool = False,
+) -> Vectors:
+    """Embed inputs of one kind; return an array with one row for each, in input order.
 
-    def __enter__(self) -> Self:
-        return self
+    For integrations and tools: users have the methods of a model.
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    Args:
+        model: any model, dense or sparse.
+        kind: the kind of all inputs.
+        inputs: any number of them.
+        cache: a store to use in place of the model's own.
+        places: middleware in place of the integration's own, as a batch job has.
+        show_progress: whether to show a bar.
+    """
+    return drive(run(model, runner(model), kind, inputs, cache=cache, places=places, show_progress=show_progress))
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+async def aembed(
+    model: Model,
+    kind: Kind,
+    inputs: Iterable[Any],
+    *,
+    cache: KVStore | None = None,
+    places: Places | None = None,
+    show_progress: bool = False,
+) -> Vectors:
+    """Embed inputs of one kind; see `embed`."""
+    return await run(model, Asyncio(), kind, inputs, cache=cache, places=places, show_progress=show_progress)
 
-    def _middleware(self, state: State, store: KVStore | None, own: Own) -> list[Any]:
-        """Return everything that happens between the caller and the hook, outermost first.
 
-        The list is made anew for each call, so nothing that the model keeps holds the model.
-        """
-        listeners = partial(_event_handlers, self.callback_manager)
-        cache = None if store is None else Cache(store, state.fingerprint, self._rows, state.dimension)
-        limiter = None if own.limits else self.rate_limiter
-        return [
-            # of the call: what has become of every row
-            Traced(self.model_name, listeners, partial(_span_handlers, self.callback_manager)),
-            _settled,
-            Validated(self.accepts_blank, self._image_loader, self.num_workers),
-            Fitted(self.long_text, self._input_limit, self._windows, state.normalizes, state.limits, state.warned),
-            *([] if cache is None else [Recalled(cache, self.model_name, listeners)]),
-            *own.missing,
-            Batched(self._plan, self.num_workers),
-            *([] if cache is None else [Joined(cache, state.flights(cache.store)), Remembered(cache)]),
-            Isolated(self._plan),
-            # of one attempt at one batch: vectors, or it raises
-            *own.batch,
-            Instrumented(self.model_name, self._origin, listeners),
-            Retried(self.retry),
-            *([RateLimited(limiter, self._count_tokens)] if limiter is not None else []),
-            Checked(self.model_name, self._rows, state.dimension),
-            *self.middlewares,
-            *own.attempt,
-        ]
+async def weigh(model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, cache: KVStore | None = None) -> Estimate:
+    """Return the cost of embedding inputs, by the way they would go; nothing is sent."""
+    collected = collect(kind, inputs)
+    store = model.embeddings_cache if cache is None else cache
+    state = await io.call(partial(model._learned, fingerprint=store is not None))
+    kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
+    weighed = Weighed(model._count_tokens, lambda: state.limits.get(kind) if model.long_text == "truncate" else None)
+    next_: Any = weighed
+    for one in reversed([*_before_sending(model, state, kept, lambda: ()), weighed]):
+        next_ = partial(_step, one, next_, io)
+    indices = range(len(collected))
+    request = Request(kind, collected, indices, ids=indices)
+    if collected and (result := await next_(request)).failed:
+        result.settled(request)
+    return weighed.estimate(len(collected), model._price_per_million_tokens())
 
-    def _places(self) -> Own:
-        """Return the middleware of an integration's own, by its place on the way."""
-        return Own()
 
-    async def _embed_all(
-        self,
-        io: IO,
-        kind: Kind,
-        inputs: Iterable[Any],
-        *,
-        show_progress: bool = False,
-        indices: Sequence[int] | None = None,
-        keep_going: bool = False,
-        cache: KVStore | None = None,
-        own: Own | None = None,
-    ) -> Vectors:
-        collected = collect(kind, inputs)
-        store = self.embeddings_cache if cache is None else cache
-        state = self._state  # once: pydantic finds private attributes slowly
-        if state is None or (store is not None and not state.fingerprint):
-            state = await io.call(partial(self._learned, store))
-        if not collected:
-            return np.empty((0, state.dimension.known or 0), dtype=np.float32)
-        indices = range(len(collected)) if indices is None else indices
-        next_: Next = partial(self._provide, state, store, io)
-        for one in reversed(self._middleware(state, store, self._places() if own is None else own)):
-            next_ = partial(_step, one, next_, io)
-        with progress(kind, len(collected), show=show_progress) as bar:
-            return await next_(Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar))
+def estimate(model: Model, kind: Kind, inputs: Iterable[Any], *, cache: KVStore | None = None) -> Estimate:
+    """Return the cost of embedding inputs of one kind, with a store in place of the model's own; nothing is sent."""
+    return drive(weigh(model, runner(model), kind, inputs, cache=cache))
 
-    async def _array(
-        self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
-    ) -> Vectors:
-        if _keeps_going(on_error):
-            msg = f"an array has no place for `None`; use `get_{kind}_embedding_batch` for `on_error='none'`"
-            raise ConfigurationError(msg)
-        return await self._embed_all(io, kind, inputs, show_progress=show_progress)
 
-    async def _lists(
-        self, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
-    ) -> list[Embedding]:
-        collected, keep_going = collect(kind, inputs), _keeps_going(on_error)
-        try:
-            vectors = await self._embed_all(io, kind, collected, show_progress=show_progress, keep_going=keep_going)
-        except EmbedError as error:
-            if not (keep_going and error.failed):
-                raise
-            return _with_gaps(len(collected), error.completed)
-        embeddings: list[Embedding] = vectors.tolist()
-        return embeddings
+def cache_of(model: Model, store: KVStore) -> Cache:
+    """Return the vectors of a model's configuration in a store."""
+    state = model._learned(fingerprint=True)
+    return Cache(store, state.fingerprint, model._rows, state.dimension)
 
-    async def _provide(self, state: State, store: KVStore | None, io: IO, request: Request) -> Any:
-        """Make the provider call: the hook for the kind, in the caller's colour.
 
-        Raises:
-            ConfigurationError: a field that decides vectors was assigned since the call began, and there is a cache,
-                which would keep them under the key of the former configuration.
-        """
-        inputs = list(request.inputs)
-        if request.kind == "image":
-            inputs = await io.call(lambda: open_batch(request.inputs))
-        sync = getattr(self, f"_get_{request.kind}_embeddings")
-        async_ = getattr(self, f"_aget_{request.kind}_embeddings")
+async def array(
+    model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
+) -> Vectors:
+    """Embed inputs for a method that returns an array.
+
+    Raises:
+        ConfigurationError: `on_error` is "none", for which an array has no place.
+    """
+    if _keeps_going(on_error):
+        msg = f"an array has no place for `None`; use `get_{kind}_embedding_batch` for `on_error='none'`"
+        raise ConfigurationError(msg)
+    return await run(model, io, kind, inputs, show_progress=show_progress)
+
+
+async def lists(
+    model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
+) -> list[Embedding]:
+    """Embed inputs for a method that returns lists, with None for a failed input where `on_error` is "none"."""
+    collected, keep_going = collect(kind, inputs), _keeps_going(on_error)
+    try:
+        vectors = await run(model, io, kind, collected, show_progress=show_progress, keep_going=keep_going)
+    except EmbedError as error:
+        if not (keep_going and error.failed):
+            raise
+        return _with_gaps(len(collected), error.completed)
+    embeddings: list[Embedding] = vectors.tolist()
+    return embeddings
+
+
+def only(vectors: Vectors) -> Embedding:
+    """Return the one vector there is as a list."""
+    embedding: Embedding = vectors[0].tolist()
+    return embedding
+
+
+def runner(model: Model) -> IO:
+    """Return the way in which a sync caller's batches run."""
+    return Threaded() if model.io_bound and model.num_workers > 1 else Blocking()
+
+
+def block_size(model: Model) -> int:
+    """Return how many inputs of a stream are embedded at a time."""
+    return model.embed_batch_size * model.num_workers * _BLOCK
+
+
+def _begun(model: Model, store: KVStore | None) -> State:
+    """Return the knowledge of a configuration that is fixed from now on."""
+    state = model._learned(fingerprint=store is not None)
+    state.used = True
+    return state
+
+
+async def _provide(model: Model, state: State, io: IO, cached: bool, request: Request) -> Any:
+    """Make the provider call: the hook for the kind, in the caller's colour.
+
+    Raises:
+        ConfigurationError: a collection in a field was changed since the call began, and there is a cache, which would
+            keep the vectors under the key of the former configuration.
+    """
+    inputs = list(request.inputs)
+    if request.kind == "image":
+        inputs = await io.call(lambda: open_batch(request.inputs))
+    sync = getattr(model, f"_get_{request.kind}_embeddings")
+    async_ = getattr(model, f"_aget_{request.kind}_embeddings")
+    outside = IN_HOOK.set(True)
+    try:
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
-        if self._state is not state and store is not None:  # each configuration has its own
-            msg = (
-                f"a field of `{self.model_name}` was assigned while it embedded, so its vectors belong to no one "
-                "configuration; call it again, or mark the field `OPERATIONAL` if it changes none"
-            )
-            raise ConfigurationError(msg)
-        return answer
-
-    def _embed(self, kind: Kind, inputs: Iterable[Any], own: Own, *, show_progress: bool = False) -> Vectors:
-        """Embed inputs with other middleware of the integration's own than usual."""
-        return drive(self._embed_all(self._io(), kind, inputs, show_progress=show_progress, own=own))
-
-    async def _aembed(self, kind: Kind, inputs: Iterable[Any], own: Own, *, show_progress: bool = False) -> Vectors:
-        """Embed inputs with other middleware; see `_embed`."""
-        return await self._embed_all(Asyncio(), kind, inputs, show_progress=show_progress, own=own)
-
-    def _learned(self, store: KVStore | None) -> State:
-        """Return what is known of this configuration; where there is a cache, its fingerprint too."""
-        with self._making:
-            if self._state is None:
-                self._state = State(Dimension(self._declared_dimension()), self._normalizes())
-            if store is not None and not self._state.fingerprint:
-                self._state.fingerprint = self.fingerprint
-            return self._state
-
-    def _cache(self, store: KVStore) -> Cache:
-        """Return the vectors of this configuration in a store."""
-        state = self._learned(store)
-        return Cache(store, state.fingerprint, self._rows, state.dimension)
-
-    def _changed(self, *, operational: bool) -> None:
-        if not operational:
-            with self._making:  # else what is being made of the old value would outlive it
-                self._state = None
-
-    def _io(self) -> IO:
-        return Threaded() if self.io_bound and self.num_workers > 1 else Blocking()
-
-    def _window_size(self) -> int:
-        return self.embed_batch_size * self.num_workers * _WINDOW
+    finally:
+        IN_HOOK.reset(outside)
+    if cached and state.is_stale():
+        msg = (
+            f"a field of `{model.model_name}` was changed in place while it embedded, so its vectors belong to no one "
+            "configuration; call it again, or mark the field `OPERATIONAL` if it decides no vector"
+        )
+        raise ConfigurationError(msg)
+    return answer
 
 
-@dataclass(slots=True)
-class State:
-    """What a model has learned of its configuration; forgotten when a field that decides vectors changes."""
-
-    dimension: Dimension
-    normalizes: bool
-    fingerprint: str = ""
-    limits: dict[Kind, int | None] = field(default_factory=dict)
-    warned: list[bool] = field(default_factory=list)
-    _flights: WeakKeyDictionary[KVStore, Flights] = field(default_factory=WeakKeyDictionary)
-
-    def flights(self, store: KVStore) -> Flights:
-        """Return what is being embedded right now for one cache."""
-        there = self._flights.get(store)
-        return self._flights.setdefault(store, Flights()) if there is None else there
+async def _settled(request: Request, next_: Any, _: IO) -> Vectors:
+    vectors: Vectors = (await next_(request)).settled(request)
+    return vectors
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """Middleware of an integration, or of one call, by its place on the way.
-
-    Attributes:
-        missing: gets what the cache does not hold, before it is cut into batches.
-        batch: around the events and retries of one batch.
-        attempt: around one attempt, innermost.
-        limits: whether `attempt` holds the rate limiter.
-    """
-
-    missing: tuple[Middleware, ...] = ()
-    batch: tuple[Middleware, ...] = ()
-    attempt: tuple[Middleware, ...] = ()
-    limits: bool = False
+def _step(one: Any, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:
+    answer: Awaitable[Vectors] = one(request, next_, io)
+    return answer
 
 
 def _event_handlers(mine: CallbackManager | None) -> Sequence[Handler]:
@@ -273,20 +270,6 @@ def _event_handlers(mine: CallbackManager | None) -> Sequence[Handler]:
 
 def _span_handlers(mine: CallbackManager | None) -> Sequence[SpanHandler]:
     return dispatcher.span_handlers if mine is None else (*dispatcher.span_handlers, *mine.span_handlers)
-
-
-async def _settled(request: Request, next_: Any, io: IO) -> Vectors:
-    return (await next_(request)).settled(request)
-
-
-def _step(one: Middleware, next_: Next, io: IO, request: Request) -> Awaitable[Vectors]:
-    return one(request, next_, io)
-
-
-def only(vectors: Vectors) -> Embedding:
-    """Return the one vector there is as a list."""
-    embedding: Embedding = vectors[0].tolist()
-    return embedding
 
 
 def _keeps_going(on_error: OnError) -> bool:

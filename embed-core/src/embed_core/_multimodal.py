@@ -8,10 +8,10 @@ from io import BytesIO
 from typing import Annotated, Any
 
 from embed_core._base import BaseEmbedding, NodeT
-from embed_core._engine import only
-from embed_core._hooks import default_hook
+from embed_core._engine import array, lists, only, run, runner
 from embed_core._images import ImageLoader, ImageUrls
 from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._model import default_hook
 from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
 from embed_core.errors import EmbedError
@@ -53,35 +53,35 @@ class MultiModalEmbedding(BaseEmbedding):
 
     def get_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; return its vector as a list of `dimension` floats."""
-        return only(drive(self._embed_all(Blocking(), "image", [image])))
+        return only(drive(run(self, Blocking(), "image", [image])))
 
     async def aget_image_embedding(self, image: Any) -> Embedding:
         """Embed an image; see `get_image_embedding`."""
-        return only(await self._embed_all(Asyncio(), "image", [image]))
+        return only(await run(self, Asyncio(), "image", [image]))
 
     def get_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:
         """Embed images; return one list of floats for each, in input order."""
-        return drive(self._lists(self._io(), "image", images, show_progress=show_progress, on_error=on_error))
+        return drive(lists(self, runner(self), "image", images, show_progress=show_progress, on_error=on_error))
 
     async def aget_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[Embedding]:
         """Embed images; see `get_image_embedding_batch`."""
-        return await self._lists(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
+        return await lists(self, Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 
     def embed_images(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> Vectors:
         """Embed images; return a float32 array of shape (n, dimension), rows in input order."""
-        return drive(self._array(self._io(), "image", images, show_progress=show_progress, on_error=on_error))
+        return drive(array(self, runner(self), "image", images, show_progress=show_progress, on_error=on_error))
 
     async def aembed_images(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> Vectors:
         """Embed images; see `embed_images`."""
-        return await self._array(Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
+        return await array(self, Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 
     async def _embed_nodes(
         self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
@@ -95,8 +95,8 @@ class MultiModalEmbedding(BaseEmbedding):
         done: dict[int, Any] = {}
         for kind, some in inputs.items():
             try:
-                vectors = await self._embed_all(
-                    io, kind, some.values(), indices=list(some), show_progress=show_progress, cache=cache
+                vectors = await run(
+                    self, io, kind, some.values(), indices=list(some), show_progress=show_progress, cache=cache
                 )
             except EmbedError as error:
                 error.completed = done | dict(error.completed)

@@ -77,6 +77,15 @@ def installed_providers() -> list[Plugin]:
     return sorted(declared(EMBEDDINGS).values(), key=lambda plugin: plugin.name)
 
 
+def registered_name(cls: type) -> str | None:
+    """Return the provider's name under which an installed package declares a class; None where none does."""
+    for plugin in declared(EMBEDDINGS, everything=True).values():
+        module, _, name = plugin.target.partition(":")
+        if name == cls.__qualname__ and module.partition(".")[0] == cls.__module__.partition(".")[0]:
+            return plugin.name
+    return None
+
+
 def declared(group: str, *, everything: bool = False) -> dict[str, Plugin]:
     """Return the plugins of an entry-point group by name; `everything` ignores `EMBED_PLUGINS`.
 

@@ -55,8 +55,9 @@ class Result:
             with self._lock:
                 if not self.vectors.shape[1]:
                     self.vectors = np.empty((len(self.done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
-            plain = isinstance(rows, range) and rows.step == 1
-            there: Any = slice(rows.start, rows.stop) if plain else np.asarray(rows)  # type: ignore[union-attr]
+            there: Any = np.asarray(rows)
+            if isinstance(rows, range) and rows.step == 1:
+                there = slice(rows.start, rows.stop)
             if part.done.all():
                 self.vectors[there], self.done[there] = part.vectors, True
             else:
@@ -79,8 +80,9 @@ class Result:
                 raise Ended
             return self.vectors
         first = next(iter(self.failed.values()))
-        error = first
-        if not (isinstance(first, EmbedError) and all(type(one) is type(first) for one in self.failed.values())):
+        if isinstance(first, EmbedError) and all(type(one) is type(first) for one in self.failed.values()):
+            error = first
+        else:
             count = f"{len(self.failed)} of {len(request.inputs)} inputs failed, for different reasons"
             error = BatchError(f"{count}; the first: {first}")
             error.__cause__ = first

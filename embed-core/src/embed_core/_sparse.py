@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embed_core._engine import Engine
+from embed_core._engine import lists, run, runner
 from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._model import Model
 from embed_core._rows import MisfitError, Rows
 from embed_core._types import Kind, OnError
 from embed_core.errors import InvalidInputError
@@ -110,7 +111,7 @@ class Sparse(Rows):
         return size % _PAIR == 0
 
 
-class BaseSparseEmbedding(Engine):
+class BaseSparseEmbedding(Model):
     """A model that turns texts into sparse vectors, on the same engine as every other.
 
     The hooks are those of `BaseEmbedding`; each vector they return is a mapping of index to value, or a pair of arrays
@@ -128,25 +129,25 @@ class BaseSparseEmbedding(Engine):
 
     def get_query_embedding(self, query: str) -> SparseVector:
         """Embed a search query."""
-        return _only(drive(self._embed_all(Blocking(), "query", [query])))
+        return _only(drive(run(self, Blocking(), "query", [query])))
 
     async def aget_query_embedding(self, query: str) -> SparseVector:
         """Embed a search query; see `get_query_embedding`."""
-        return _only(await self._embed_all(Asyncio(), "query", [query]))
+        return _only(await run(self, Asyncio(), "query", [query]))
 
     def get_text_embedding(self, text: str) -> SparseVector:
         """Embed a document or passage."""
-        return _only(drive(self._embed_all(Blocking(), "text", [text])))
+        return _only(drive(run(self, Blocking(), "text", [text])))
 
     async def aget_text_embedding(self, text: str) -> SparseVector:
         """Embed a document or passage; see `get_text_embedding`."""
-        return _only(await self._embed_all(Asyncio(), "text", [text]))
+        return _only(await run(self, Asyncio(), "text", [text]))
 
     def get_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[SparseVector]:
         """Embed search queries, in input order; `on_error="none"` leaves None where one fails."""
-        return drive(self._vectors(self._io(), "query", queries, show_progress=show_progress, on_error=on_error))
+        return drive(self._vectors(runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
     async def aget_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
@@ -158,7 +159,7 @@ class BaseSparseEmbedding(Engine):
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
     ) -> list[SparseVector]:
         """Embed documents or passages, in input order; `on_error="none"` leaves None where one fails."""
-        return drive(self._vectors(self._io(), "text", texts, show_progress=show_progress, on_error=on_error))
+        return drive(self._vectors(runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
     async def aget_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
@@ -174,7 +175,7 @@ class BaseSparseEmbedding(Engine):
     async def _vectors(
         self, io: IO, kind: Kind, inputs: Iterable[str], *, show_progress: bool, on_error: OnError
     ) -> list[SparseVector]:
-        rows: list[Any] = await self._lists(io, kind, inputs, show_progress=show_progress, on_error=on_error)
+        rows: list[Any] = await lists(self, io, kind, inputs, show_progress=show_progress, on_error=on_error)
         return [row and row[0] for row in rows]
 
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from embed_core._base import BaseEmbedding
+from embed_core._engine import runner
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._ledger import Ledger, freeze, key, state, thaw
 from embed_core.errors import ConfigurationError, EmbedError, InvalidInputError
@@ -178,7 +179,7 @@ async def _embed(io: IO, model: BaseEmbedding, nodes: Sequence[Any], cache: KVSt
     """Give every node its vector; one that is known is not made again, and a failure names nodes."""
     store = cache if model.embeddings_cache is None else None
     try:
-        await model._embed_nodes(model._io() if io.blocking else io, nodes, show_progress=show_progress, cache=store)
+        await model._embed_nodes(runner(model) if io.blocking else io, nodes, show_progress=show_progress, cache=store)
     except EmbedError as error:
         for index in error.indices[:3]:
             error.add_note(f"input {index} is the node `{nodes[index].id_}`")

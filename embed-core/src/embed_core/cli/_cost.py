@@ -43,7 +43,7 @@ def limit_cost(model: BaseEmbedding, dollars: float | None) -> None:
 
 def forecast(changes: Changes, model: BaseEmbedding) -> str:
     """Return what a dry run found."""
-    from embed_core.index import Estimate
+    from embed_core import Estimate
 
     found = changes.estimate or Estimate()
     to_do = f"{changes.added} to add, {changes.changed} to change, {changes.removed} to remove"

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embed_core import BaseEmbedding
-from embed_core._cache import Cache
-from embed_core._io import drive
-from embed_core._types import Vectors
+from embed_core import BaseEmbedding, Cache, Vectors, cache_of, embed
 from embed_core.index._portions import portions
 from embed_core.kvstore import KVStore
 
@@ -30,7 +27,7 @@ class Cached:
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Embed texts; return a float32 array of shape (n, dimension)."""
-        return drive(self.model._embed_all(self.model._io(), "text", texts, cache=self.lent))
+        return embed(self.model, "text", texts, cache=self.lent)
 
     def known(self, texts: Sequence[str]) -> dict[str, Vectors]:
         """Return the vectors that are in the cache, by text."""
@@ -48,4 +45,4 @@ class Cached:
 
     def _cache(self) -> Cache | None:
         store = self.model.embeddings_cache if self.lent is None else self.lent
-        return None if store is None else self.model._cache(store)
+        return None if store is None else cache_of(self.model, store)

@@ -5,28 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self
 
+from embed_core import Estimate
 from embed_core.index._walk import Skipped
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What the texts of a run would take to embed.
-
-    Attributes:
-        inputs: how many chunks there are.
-        cached: how many of them need not be sent, because the cache holds them or they come twice.
-        tokens: of the others, about.
-        price: of those tokens in US dollars; None where the model knows no price.
-    """
-
-    inputs: int = 0
-    cached: int = 0
-    tokens: int = 0
-    price: float | None = 0.0
-
-    def __add__(self, other: Estimate) -> Estimate:
-        price = None if self.price is None or other.price is None else self.price + other.price
-        return Estimate(self.inputs + other.inputs, self.cached + other.cached, self.tokens + other.tokens, price)
 
 
 @dataclass(slots=True)

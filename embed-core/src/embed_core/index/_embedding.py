@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from embed_core._engine import block_size
 from embed_core._types import Vectors
 from embed_core.errors import EmbedError, InvalidInputError
 from embed_core.index._cached import Cached
@@ -32,7 +33,7 @@ def embed(
         advance: see `Advance`.
     """
     pieces = [(one, piece) for one in entries for piece in one.pieces]
-    size = cached.model._window_size()
+    size = block_size(cached.model)
     vectors: list[Vectors] = []
     told: list[Skipped] = []
     left_out: set[int] = set()

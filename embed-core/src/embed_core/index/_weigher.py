@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from embed_core.index._cached import Cached
-from embed_core.index._changes import Estimate
+from embed_core import Estimate, estimate
 from embed_core.index._embedding import Advance
 from embed_core.index._item import Entry, Item
 from embed_core.index._jobs import jobs_of
 from embed_core.index._walk import Skipped
 from embed_core.index._writer import Writer
-
-
-@runtime_checkable
-class Estimating(Protocol):
-    """A model that knows what it charges."""
-
-    def estimate(self, texts: Iterable[str]) -> Any:
-        """Return what embedding the texts would take, in the attributes of an `Estimate`; send nothing."""
-        ...
 
 
 class Weigher(Writer):
@@ -47,7 +37,8 @@ class Weigher(Writer):
         texts = [piece.text for entry in entries for piece in entry.pieces]
         new = self._not_seen(texts)
         again = len(texts) - len(new)
-        self._estimate += estimate(self._cached, new, self._share) + Estimate(inputs=again, cached=again)
+        cost = estimate(self._cached.model, "text", new, cache=self._cached.lent)
+        self._estimate += cost.at(self._share) + Estimate(inputs=again, cached=again)
         self.changes.estimate = self._estimate
         advance(sum(entry.share * len(entry.pieces) for entry in entries))
         return entries, ()
@@ -58,15 +49,3 @@ class Weigher(Writer):
             del new[key]
         self._seen.update(new)
         return list(new.values())
-
-
-def estimate(cached: Cached, texts: Sequence[str], share: float) -> Estimate:
-    """Return what embedding different texts would take, at a share of the price; send nothing."""
-    model, known = cached.model, cached.known(texts)
-    sent = [text for text in texts if text not in known]
-    if isinstance(model, Estimating):
-        found = model.estimate(sent)
-        new = Estimate(found.inputs, found.cached, found.tokens, None if found.price is None else found.price * share)
-    else:
-        new = Estimate(len(sent), 0, model._count_tokens(sent), None if sent else 0.0)
-    return Estimate(len(known), len(known)) + new

@@ -30,12 +30,12 @@ class Isolated:
     async def _send(self, request: Request, rows: Sequence[int], result: Result, next: Next) -> bool:
         """Embed some rows; tell whether to go on."""
         part = request if len(rows) == len(request.inputs) else request.pick(rows)
+        bad: list[int] = []
         try:
             result.place(rows, Result.of(await next(part)))
-            return True
         except InvalidInputError as error:
             named = set(error.indices)
-            bad = [row for row in rows if request.indices[row] in named]
+            bad += [row for row in rows if request.indices[row] in named]
             if len(rows) == 1 or len(bad) == len(rows):
                 result.fail(rows, error)
                 return True
@@ -45,6 +45,8 @@ class Isolated:
         except Exception as error:  # told by whoever settles the call
             result.fail(rows, error)
             return request.keep_going
+        else:
+            return True
         others = [row for row in rows if row not in result.failed]
         for some in [others] if bad else self._parts(part, rows):
             if not await self._send(request, some, result, next):

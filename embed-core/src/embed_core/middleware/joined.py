@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class Pending:
     """One input on its way.
 
     Attributes:
@@ -47,7 +47,7 @@ class Flight:
         return loop is not None and self.loop.is_running()
 
 
-class Flights:
+class InFlight:
     """The inputs that are being embedded right now, by cache key."""
 
     def __init__(self) -> None:
@@ -57,29 +57,29 @@ class Flights:
     def reset(self) -> None:
         """Forget every flight: in a forked child nobody is there to land one."""
         self._lock = Lock()
-        self._of_threads: dict[bytes, Flight] = {}
-        self._of_tasks: dict[bytes, Flight] = {}
+        self._of_threads: dict[bytes, Pending] = {}
+        self._of_tasks: dict[bytes, Pending] = {}
 
     def __len__(self) -> int:
         return len(self._of_threads) + len(self._of_tasks)
 
-    def board(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Flight], dict[bytes, Flight]]:
+    def board(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Pending], dict[bytes, Pending]]:
         """Return the flights that are now the caller's to land, and those of others to wait for."""
         loop = None if io.blocking else _running_loop()
-        mine: dict[bytes, Flight] = {}
-        others: dict[bytes, Flight] = {}
+        mine: dict[bytes, Pending] = {}
+        others: dict[bytes, Pending] = {}
         own = self._of_threads if loop is None else self._of_tasks
         with self._lock:
             for key in keys:
                 there = (self._of_threads.get(key), self._of_tasks.get(key))
                 flight = next((one for one in there if one is not None and one.may_carry(loop)), None)
                 if flight is None:
-                    mine[key] = own[key] = Flight(io, loop)
+                    mine[key] = own[key] = Pending(io, loop)
                 else:
                     others[key] = flight
         return mine, others
 
-    def land(self, flights: Mapping[bytes, Flight], vectors: Mapping[bytes, Vectors]) -> None:
+    def land(self, flights: Mapping[bytes, Pending], vectors: Mapping[bytes, Vectors]) -> None:
         """Give the waiting callers their vectors, or None where they must try themselves."""
         with self._lock:
             for key, flight in flights.items():
@@ -96,7 +96,7 @@ def _running_loop() -> AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _landed(flight: Flight) -> Vectors | None:
+async def _landed(flight: Pending) -> Vectors | None:
     import asyncio
 
     return await asyncio.shield(asyncio.wrap_future(flight.landed))
@@ -110,7 +110,7 @@ class Joined:
     """
 
     cache: Cache
-    flights: Flights = field(default_factory=Flights)
+    flights: InFlight = field(default_factory=InFlight)
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         result = Result(len(request.inputs))
@@ -147,7 +147,7 @@ class Joined:
         self,
         request: Request,
         keys: Sequence[bytes],
-        mine: Mapping[bytes, Flight],
+        mine: Mapping[bytes, Pending],
         result: Result,
         next: Onward,
         io: IO,
@@ -161,7 +161,7 @@ class Joined:
             whole = len(rest) == len(keys)
             result.place(range(len(keys)) if whole else rest, await next(request if whole else request.pick(rest)))
 
-    def _land(self, keys: Sequence[bytes], mine: Mapping[bytes, Flight], result: Result) -> None:
+    def _land(self, keys: Sequence[bytes], mine: Mapping[bytes, Pending], result: Result) -> None:
         landed: dict[bytes, Vectors] = {}
         for row, key in enumerate(keys):
             if key in mine:

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from embed_core import Engine, Kind, MultiModalEmbedding, ProviderResponse, Vectors, in_thread, open_image
+from embed_core import Kind, Model, MultiModalEmbedding, ProviderResponse, Vectors, in_thread, open_image
 from embed_core.errors import ConfigurationError
 from pydantic import PositiveInt
 
@@ -23,7 +23,7 @@ _FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
 _SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
 
 
-class LocalModel(Engine):
+class LocalModel(Model):
     """A model whose weights are in this process; `HuggingFaceEmbedding` documents the fields."""
 
     max_length: PositiveInt | None = None

@@ -109,9 +109,9 @@ class PretrainedModel(LocalModel):
             config_kwargs=self.config_kwargs,
         )
 
-    def _changed(self, *, operational: bool) -> None:
+    def _changed(self, name: str) -> None:
+        super()._changed(name)
         with self._making:
-            super()._changed(operational=operational)
             self._found, self._settled = None, False
 
     def _close(self) -> None:

@@ -4,13 +4,12 @@ from embeddings_openai._azure import AzureOpenAIEmbedding
 from embeddings_openai._compatible import OpenAICompatibleEmbedding
 from embeddings_openai._embedding import OpenAIEmbedding
 from embeddings_openai._models import KNOWN, PRICES_AS_OF
-from embeddings_openai._usage import Estimate, Usage
+from embeddings_openai._usage import Usage
 
 __all__ = [
     "KNOWN",
     "PRICES_AS_OF",
     "AzureOpenAIEmbedding",
-    "Estimate",
     "OpenAICompatibleEmbedding",
     "OpenAIEmbedding",
     "Usage",

@@ -147,8 +147,8 @@ class Connected(BaseEmbedding):
         )
         return Server(where, PACES.of(where.base_url, where.secret, where.model), clients)
 
-    def _changed(self, *, operational: bool) -> None:
-        super()._changed(operational=operational)
+    def _changed(self, name: str) -> None:
+        super()._changed(name)
         with self._making:
             server, self._server, self._known = self._server, None, None
         if server is not None and server.clients.pid == os.getpid():

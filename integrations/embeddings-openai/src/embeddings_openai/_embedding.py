@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, Own, Vectors
+from embed_core import OPERATIONAL, Places, Vectors, aembed, embed
 from embed_core.middleware.rate_limited import RateLimited
 
 from embeddings_openai import _models
@@ -68,7 +68,8 @@ class OpenAIEmbedding(OpenAIModel):
             poll_seconds: how often to look whether a job is done.
             show_progress: whether to show a bar.
         """
-        return self._embed("text", texts, self._by_jobs(job_ids, on_submit, poll_seconds), show_progress=show_progress)
+        places = self._by_jobs(job_ids, on_submit, poll_seconds)
+        return embed(self, "text", texts, places=places, show_progress=show_progress)
 
     async def aembed_batch_job(
         self,
@@ -81,9 +82,11 @@ class OpenAIEmbedding(OpenAIModel):
     ) -> Vectors:
         """Embed texts by OpenAI's Batch API; see `embed_batch_job`."""
         own = self._by_jobs(job_ids, on_submit, poll_seconds)
-        return await self._aembed("text", texts, own, show_progress=show_progress)
+        return await aembed(self, "text", texts, places=own, show_progress=show_progress)
 
-    def _by_jobs(self, job_ids: Sequence[str], on_submit: Callable[[str], object] | None, poll_seconds: float) -> Own:
+    def _by_jobs(
+        self, job_ids: Sequence[str], on_submit: Callable[[str], object] | None, poll_seconds: float
+    ) -> Places:
         """Return what sends as jobs what the cache does not hold; what a job answered is not sent again."""
         own, results = self._places(), Results(self._meter)
         limited = [RateLimited(self.rate_limiter, self._count_tokens)] if self.rate_limiter is not None else []

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Annotated, Any, ClassVar
 
-from embed_core import OPERATIONAL, Ended, Kind, Own, ProviderResponse, RetryPolicy, in_thread
+from embed_core import OPERATIONAL, Kind, Places, ProviderResponse, RetryPolicy
 from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr
 
@@ -18,7 +16,7 @@ from embeddings_openai._connected import Connected
 from embeddings_openai._exchange import BYTES_OF_ANY_TOKEN, Exchange, Talk, aconverse, converse
 from embeddings_openai._pace import Paced
 from embeddings_openai._parted import Parted
-from embeddings_openai._usage import Budgeted, Estimate, Meter, Usage, Weighed, price_of
+from embeddings_openai._usage import Budgeted, Meter, Usage, price_of
 
 _log = logging.getLogger("embeddings_openai")
 
@@ -72,24 +70,9 @@ class OpenAILike(Connected):
     @property
     def usage(self) -> Usage:
         """What this model has used since it was made, by the provider's own count."""
-        return Usage(self._meter.requests, self._meter.tokens, price_of(self._meter.charged, self._price()))
-
-    def estimate(self, texts: Iterable[str]) -> Estimate:
-        """Say what embedding these texts would take, without sending anything.
-
-        Tokens are a quarter of the UTF-8 bytes, which is near the truth for English and too few for many other scripts.
-        """
-        texts = list(texts) if not isinstance(texts, str) else texts
-        most = (self._input_limit("text") if self.long_text == "truncate" else None) or sys.maxsize
-        weighed = Weighed(lambda text: min(self._count_tokens([text]), most))
-        with suppress(Ended):
-            self._embed("text", texts, Own(missing=(weighed,)))
-        price = price_of(weighed.tokens, self._price())
-        return Estimate(len(texts), len(texts) - weighed.inputs, weighed.tokens, price)
-
-    async def aestimate(self, texts: Iterable[str]) -> Estimate:
-        """Say what embedding these texts would take; see `estimate`."""
-        return await in_thread(lambda: self.estimate(texts))
+        return Usage(
+            self._meter.requests, self._meter.tokens, price_of(self._meter.charged, self._price_per_million_tokens())
+        )
 
     # Hooks
 
@@ -111,10 +94,10 @@ class OpenAILike(Connected):
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
         return self._metered(texts, await aconverse(self._about("text", texts), self._apost))
 
-    def _places(self) -> Own:
+    def _places(self) -> Places:
         """Part a text that is too long around a batch, which makes each part a provider call; pay and pace an attempt."""
         budgeted = self._budgeted()
-        return Own(
+        return Places(
             batch=(Parted(self._normalizes()),) if self.long_text == "mean" else (),
             attempt=(
                 *([budgeted] if budgeted is not None else []),
@@ -188,14 +171,14 @@ class OpenAILike(Connected):
             _log.warning(words, self.model_name)
         return response
 
-    def _price(self) -> float | None:
+    def _price_per_million_tokens(self) -> float | None:
         known = _models.KNOWN.get(self.model_name)
         return self.price_per_million_tokens or (known.price if known is not None else None)
 
     def _budgeted(self) -> Budgeted | None:
         if self.max_cost is None:
             return None
-        if (price := self._price()) is None:
+        if (price := self._price_per_million_tokens()) is None:
             msg = f"no price is known for `{self.model_name}`, so `max_cost` needs `price_per_million_tokens`"
             raise ConfigurationError(msg)
         patience = min(self.timeout, self.retry.total_seconds)

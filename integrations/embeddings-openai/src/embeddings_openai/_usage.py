@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-from embed_core import Ended, Request, Vectors
+from embed_core import Request, Vectors
 from embed_core.errors import QuotaExceededError
 from embed_core.forks import Lock, reset_in_children
 
@@ -34,23 +34,6 @@ class Usage:
     """
 
     requests: int
-    tokens: int
-    price: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What embedding some texts would take.
-
-    Attributes:
-        inputs: how many texts there are.
-        cached: how many of them need no request, because the cache holds them or they come twice.
-        tokens: of the others, about: a quarter of their UTF-8 bytes.
-        price: of those tokens in US dollars; None where no price is known for the model.
-    """
-
-    inputs: int
-    cached: int
     tokens: int
     price: float | None
 
@@ -133,19 +116,6 @@ class UnderWay:
 def price_of(tokens: float, per_million: float | None) -> float | None:
     """Return US dollars."""
     return None if per_million is None else tokens * per_million / _MILLION
-
-
-@dataclass(slots=True)
-class Weighed:
-    """Counts what the cache does not hold, and ends the call before any of it is sent."""
-
-    count_tokens: Callable[[str], int]
-    inputs: int = 0
-    tokens: int = 0
-
-    async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        self.inputs, self.tokens = len(set(request.indices)), sum(map(self.count_tokens, request.inputs))
-        raise Ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""Collections in the fields of a model, which count their changes: cached vectors must not outlive their settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+IN_HOOK: ContextVar[bool] = ContextVar("embed_core_in_hook", default=False)
+"""Whether a hook is running in this context; a hook that appends to a list keeps a record, and changes no setting."""
+
+
+class Changes:
+    """How often the collections in one model's fields were changed in place, hooks aside."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
+    def change(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not IN_HOOK.get():
+            self.changes.count += 1
+        return method(self, *args, **kwargs)
+
+    return change
+
+
+def _tracked(kind: Any, writes: str) -> Any:
+    """Return a subclass of a collection that counts its changes; its copies and pickles are plain collections."""
+    own = {"__slots__": ("changes",), "__reduce__": lambda self: (kind, (kind(self),))}
+    methods = {name: _counting(getattr(kind, name)) for name in writes.split()}
+    return type(f"Tracked{kind.__name__.title()}", (kind,), methods | own)
+
+
+_TRACKED: dict[Any, Any] = {
+    dict: _tracked(dict, "__delitem__ __ior__ __setitem__ clear pop popitem setdefault update"),
+    list: _tracked(
+        list, "__delitem__ __iadd__ __imul__ __setitem__ append clear extend insert pop remove reverse sort"
+    ),
+    set: _tracked(
+        set,
+        "__iand__ __ior__ __isub__ __ixor__ add clear difference_update discard intersection_update pop remove "
+        "symmetric_difference_update update",
+    ),
+}
+_PLAIN: dict[Any, Any] = {tracked: kind for kind, tracked in _TRACKED.items()}
+
+
+def tracked(value: Any, changes: Changes) -> Any:
+    """Return a value with its dicts, lists and sets made to count their changes, however deep they lie.
+
+    A collection that counts already stays the same object; collections put into it since are made to count too.
+    """
+    if type(value) is tuple:
+        return tuple(tracked(one, changes) for one in value)
+    kind = _PLAIN.get(type(value), type(value))
+    if kind not in _TRACKED:
+        return value
+    collection = value
+    if kind is type(value) or value.changes is not changes:
+        collection = _TRACKED[kind](value)
+        collection.changes = changes
+    if kind is not set:  # its members cannot change
+        for place, one in list(collection.items() if kind is dict else enumerate(collection)):
+            kind.__setitem__(collection, place, tracked(one, changes))
+    return collection
+
+
+def untracked(value: Any) -> Any:
+    """Return a value with plain dicts, lists and sets in place of those that `tracked` made."""
+    kind = _PLAIN.get(type(value), type(value))
+    if kind is dict:
+        return {name: untracked(one) for name, one in value.items()}
+    return kind(map(untracked, value)) if kind in {list, set, tuple} else value
