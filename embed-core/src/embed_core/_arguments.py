@@ -7,14 +7,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from embed_core._types import OPERATIONAL
 
-_SECRET = ("key", "password", "secret", "token")
-_CREDENTIALS = ("api_key", "apikey", "access_key", "password", "secret", "secret_key")
+_SECRET = ("key", "password", "secret", "token", "credential", "credentials")
+_CREDENTIALS = (
+    *("api_key", "apikey", "access_key", "secret_key", "password", "secret", "credential", "credentials", "auth_data"),
+)
+_CREDENTIAL = {"auth", "key", "pat"}
 _PIECES_OF_TEXT = {"bos", "cls", "eos", "end", "image", "mask", "pad", "sep", "special", "start", "unk"}
 _TRANSPORTS = ("client", "session")
 UNNAMED = "*"
@@ -23,7 +26,7 @@ UNNAMED = "*"
 
 def looks_like_a_secret(name: str) -> bool:
     """Tell whether a setting may be a secret by its name; errors do not show it, and saved forms leave it out."""
-    return name.lower().endswith(_SECRET)
+    return name.lower().endswith(_SECRET) or is_credential(name)
 
 
 def is_credential(name: str) -> bool:
@@ -34,12 +37,17 @@ def is_credential(name: str) -> bool:
     lower = name.lower()
     if lower.endswith("token"):
         return lower.removesuffix("token").rstrip("_").rpartition("_")[2] not in _PIECES_OF_TEXT
-    return lower.endswith(_CREDENTIALS) or lower == "key"
+    return lower.endswith(_CREDENTIALS) or lower in _CREDENTIAL
 
 
 def is_transport(name: str) -> bool:
     """Tell whether a setting is a connection to a provider by its name, and so decides no vector."""
     return name.lower().endswith(_TRANSPORTS)
+
+
+def is_secret(annotation: Any) -> bool:
+    """Tell whether a type is a pydantic secret, or has one in it."""
+    return annotation in {SecretStr, SecretBytes} or any(is_secret(part) for part in get_args(annotation))
 
 
 def holds_secret(value: Any) -> bool:
@@ -53,6 +61,11 @@ def constructors(cls: type) -> list[Callable[..., None]]:
     """Return the constructors of a class in the order in which they call each other, pydantic's own left out."""
     own = (vars(base).get("__init__") for base in cls.__mro__ if not issubclass(BaseModel, base))
     return [init for init in own if init is not None]
+
+
+def parameters(cls: type) -> set[str]:
+    """Return the names of all parameters of a class's constructors."""
+    return {name for init in constructors(cls) for name in inspect.signature(init).parameters}
 
 
 def named(inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,9 +86,9 @@ def named(inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Map
     return arguments
 
 
-def operational(inits: Sequence[Callable[..., None]]) -> Iterator[str]:
-    """Yield the parameters that constructors mark `OPERATIONAL`."""
-    for init in inits:
+def operational(cls: type) -> Iterator[str]:
+    """Yield the parameters that a class's constructors mark `OPERATIONAL`."""
+    for init in constructors(cls):
         with suppress(Exception):  # a hint that names nothing; nobody has to evaluate it
             hints = get_type_hints(init, include_extras=True)
             yield from (name for name, hint in hints.items() if OPERATIONAL in getattr(hint, "__metadata__", ()))

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretBytes, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 
 from embed_core._arguments import (
-    UNNAMED,
     constructors,
     holds_secret,
     is_credential,
+    is_secret,
     is_transport,
-    looks_like_a_secret,
     named,
     operational,
+    parameters,
     plain,
 )
+from embed_core._copies import kept, made_like
 from embed_core._plugins import registered_name
 from embed_core._tracked import Changes, tracked, untracked
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
-_OPAQUE = "…"
-_ARGUMENTS = "arguments"
-
-
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(BaseModel)  # which has no public name
+
+_OPAQUE = "…"
 
 
 class _Remembering(ModelMetaclass):
@@ -44,8 +42,7 @@ class _Remembering(ModelMetaclass):
         inits = constructors(self)
         arguments = named(inits, args, kwargs) if inits else None
         model = super().__call__(*args, **kwargs)
-        model._arguments = arguments
-        model._begin()
+        model._made_from(arguments)
         return model
 
 
@@ -67,58 +64,59 @@ class Config(BaseModel, metaclass=_Remembering):
     """The provider's name in a saved configuration; by default the name under which a package registers the class."""
 
     _arguments: dict[str, Any] | None = PrivateAttr(default=None)
+    _complete: bool = PrivateAttr(default=False)
     _changes: Changes = PrivateAttr(default_factory=Changes)
     _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_nearest_field(cls, values: Any) -> Any:
-        if isinstance(values, Mapping):
-            known = {alias for name, field in cls.model_fields.items() for alias in (name, field.alias) if alias}
-            for name in values.keys() - known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-                hint = (
-                    f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{k}`' for k in sorted(known))}"
-                )
-                msg = f"`{cls.__name__}` has no argument `{name}`; {hint}"
-                raise ValueError(msg)
-        return values
+        """Refuse an argument that is no field; one that a constructor names itself is remembered, not refused."""
+        if not isinstance(values, Mapping):
+            return values
+        known = {alias for name, field in cls.model_fields.items() for alias in (name, field.alias) if alias}
+        taken = parameters(cls)
+        for name in values.keys() - known - taken:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{k}`' for k in sorted(known))}"
+            msg = f"`{cls.__name__}` has no argument `{name}`; {hint}"
+            raise ValueError(msg)
+        return {name: value for name, value in values.items() if name in known}
 
     # Copies and saved forms
 
     def with_(self, **changes: Any) -> Self:
         """Return another model with some arguments or fields changed; this one stays as it is."""
-        model = _made(type(self), self._values(), self._arguments, changes)
+        model = made_like(type(self), self._values(), self._arguments, changes, Config._values)
         model._identity = self._identity
         return model
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON types, with the provider's name and without secrets or collaborators.
 
-        `arguments` are those of a constructor of the class's own.
+        Where the class has a constructor of its own, `arguments` holds what it took; a credential that stands in an
+        environment variable is saved as the name of that variable.
         """
         saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
         if self._arguments is None:
             return saved
-        told = self._plain_arguments().items()
-        arguments = {name: one for name, one in told if one is not _OPAQUE and self._is_kept(name, one)}
-        return saved | {_ARGUMENTS: arguments}
+        told = {name: _plain_or_opaque(value) for name, value in kept(self._arguments).items()}
+        return saved | {"arguments": {name: value for name, value in told.items() if value is not _OPAQUE}}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
         """Return the model that `to_dict` described; secrets are read from the environment again.
 
         Raises:
-            ConfigurationError: the configuration was saved by a class of another provider, or the constructor needs
-                an argument that is never saved.
+            ConfigurationError: the configuration was saved by a class of another provider.
         """
         values = {**config}
         provider, expected = values.pop("provider", None), cls._provider_name()
-        if provider is not None and provider not in {expected, cls.class_name()}:
+        if provider is not None and provider not in {expected, cls.__name__}:
             msg = f"the configuration is of provider `{provider}`, not `{expected}`; use `resolve_embed_model(config)`"
             raise ConfigurationError(msg)
-        arguments = values.pop(_ARGUMENTS, None) if constructors(cls) else None
-        return _made(cls, values, arguments, overrides, lambda model: model._dump(set()))
+        arguments = values.pop("arguments", None) if constructors(cls) else None
+        return made_like(cls, values, arguments, overrides, lambda model: model._dump(set()))
 
     @classmethod
     def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
@@ -150,119 +148,6 @@ class Config(BaseModel, metaclass=_Remembering):
         """Return the JSON schema of the fields; a collaborator such as a cache is any value."""
         return super().model_json_schema(*args, **{"schema_generator": _Lenient} | kwargs)
 
-    @classmethod
-    def _provider_name(cls) -> str:
-        name: str = cls.provider or registered_name(cls) or cls.class_name()
-        return name
-
-    def _space(self) -> dict[str, Any]:
-        """Return everything that decides which vector an input gets; JSON types only.
-
-        By default the class, every field, and every other argument of its constructor, but for those that are marked
-        `OPERATIONAL`. Extend it by what those do not show, such as a digest of local weights.
-        """
-        left_out = {name for name in type(self).model_fields if self._is_operational(name)}
-        name = f"{self.provider or type(self).__module__}:{type(self).__qualname__}"
-        space = {"class": name, **self._dump(left_out | self._collaborators())}
-        known = {*operational(constructors(type(self))), *self._values(), *type(self).model_fields}
-        arguments = {name: one for name, one in self._plain_arguments().items() if name not in known}
-        if arguments:
-            space["arguments"] = arguments
-            if _OPAQUE in arguments.values():  # shared with copies of this model only
-                space["identity"] = self._identity
-        return space
-
-    def _plain_arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON types, `_OPAQUE` for objects; credentials and clients left out."""
-        told = {}
-        for name, value in (self._arguments or {}).items():
-            if not (is_credential(name) or is_transport(name) or holds_secret(value)):
-                try:
-                    told[name] = plain(value)
-                except TypeError:
-                    told[name] = _OPAQUE
-        return told
-
-    @staticmethod
-    def _is_kept(name: str, value: Any) -> bool:
-        """Tell whether an argument goes with saved forms and pickles."""
-        return not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value))
-
-    def _dump(self, left_out: set[str]) -> dict[str, Any]:
-        left_out |= self._secrets()
-        try:
-            return self.model_dump(mode="json", exclude=left_out)
-        except ValueError as error:  # pydantic cannot serialise some field's type
-            msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
-            raise ConfigurationError(msg) from error
-
-    @classmethod
-    def _is_operational(cls, name: str) -> bool:
-        """Tell whether a field decides no vector: a class on the way marks it, or it is a key or a client by name."""
-        bases = [base for base in cls.__mro__ if issubclass(base, Config)]
-        fields = [base.model_fields[name] for base in bases if name in base.model_fields]
-        marked = any(OPERATIONAL in field.metadata or field.exclude for field in fields)
-        return marked or is_credential(name) or any(_is_secret(field.annotation) for field in fields)
-
-    def _secrets(self) -> set[str]:
-        """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
-        fields = type(self).model_fields.items()
-        return {
-            name
-            for name, field in fields
-            if is_credential(name) or _is_secret(field.annotation) or holds_secret(self.__dict__[name])
-        }
-
-    @classmethod
-    def _collaborators(cls) -> set[str]:
-        return {name for name, field in cls.model_fields.items() if field.exclude}
-
-    # Fields
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        cls = type(self)
-        if name not in cls.model_fields:
-            if name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
-                # pydantic would keep it among the fields, and refuse it with the next assignment to one
-                cls.__private_attributes__[name] = PrivateAttr()
-            return super().__setattr__(name, value)
-        if not self._is_operational(name):
-            former = self.__dict__.get(name, _OPAQUE)
-            if self._is_fixed() and not _is_same(former, value):
-                msg = (
-                    f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
-                    f"make another one: `model.with_({name}=…)`"
-                )
-                raise ConfigurationError(msg)
-        super().__setattr__(name, value)
-        self._track()
-        self._changed(name)
-        return None
-
-    def _track(self) -> None:
-        """Let the collections in fields count their changes."""
-        for name in type(self).model_fields.keys() - self._collaborators():
-            self.__dict__[name] = tracked(self.__dict__[name], self._changes)
-
-    def _begin(self) -> None:
-        """Begin to be used: the constructor is through."""
-        self._track()
-
-    def _is_fixed(self) -> bool:
-        """Tell whether the fields that decide vectors can no longer be assigned."""
-        return False
-
-    def _changed(self, name: str) -> None:
-        """Forget what was derived from a field that was assigned."""
-
-    def __repr_args__(self) -> Any:
-        secrets = self._secrets()
-        return [(name, value) for name, value in super().__repr_args__() if name not in secrets]
-
-    def _values(self) -> dict[str, Any]:
-        fields = type(self).model_fields.items()
-        return {field.alias or name: untracked(self.__dict__[name]) for name, field in fields}
-
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return an equal model, with the fields in `update` changed; see `with_`."""
         return self.with_(**(update or {}))
@@ -280,58 +165,123 @@ class Config(BaseModel, metaclass=_Remembering):
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
         values = {name: value for name, value in self._values().items() if name not in secrets}
-        arguments = self._arguments
-        if arguments is not None:
-            arguments = {name: value for name, value in arguments.items() if self._is_kept(name, value)}
-        return _unpickled, (type(self), values, arguments, self._identity)
+        return _unpickled, (type(self), values, self._arguments and kept(self._arguments), self._identity)
+
+    @classmethod
+    def _provider_name(cls) -> str:
+        name: str = cls.provider or registered_name(cls) or cls.__name__
+        return name
+
+    # The space
+
+    def _space(self) -> dict[str, Any]:
+        """Return everything that decides which vector an input gets; JSON types only.
+
+        By default the class, every field, and every other argument of its constructor, but for those that are marked
+        `OPERATIONAL`. Extend it by what those do not show, such as a digest of local weights.
+        """
+        cls = type(self)
+        left_out = {name for name in cls.model_fields if self._is_operational(name)}
+        space = {"class": f"{self.provider or cls.__module__}:{cls.__qualname__}", **self._dump(left_out)}
+        known = {*operational(cls), *self._values(), *cls.model_fields}
+        arguments = {
+            name: _plain_or_opaque(value)
+            for name, value in (self._arguments or {}).items()
+            if not (name in known or is_credential(name) or is_transport(name) or holds_secret(value))
+        }
+        if arguments:
+            space["arguments"] = arguments
+            if _OPAQUE in arguments.values():  # shared with copies of this model only
+                space["identity"] = self._identity
+        return space
+
+    def _dump(self, left_out: set[str]) -> dict[str, Any]:
+        try:
+            return self.model_dump(mode="json", exclude=left_out | self._secrets() | self._collaborators())
+        except ValueError as error:  # pydantic cannot serialise some field's type
+            msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
+            raise ConfigurationError(msg) from error
+
+    @classmethod
+    def _is_operational(cls, name: str) -> bool:
+        """Tell whether a field decides no vector: a class on the way marks it, or it is a key or a collaborator."""
+        bases = [base for base in cls.__mro__ if issubclass(base, Config)]
+        fields = [base.model_fields[name] for base in bases if name in base.model_fields]
+        marked = any(OPERATIONAL in field.metadata or field.exclude for field in fields)
+        return marked or is_credential(name) or is_secret(fields[0].annotation)
+
+    def _secrets(self) -> set[str]:
+        """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
+        fields = type(self).model_fields.items()
+        return {
+            name
+            for name, field in fields
+            if is_credential(name) or is_secret(field.annotation) or holds_secret(self.__dict__[name])
+        }
+
+    @classmethod
+    def _collaborators(cls) -> set[str]:
+        return {name for name, field in cls.model_fields.items() if field.exclude}
+
+    # Fields
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        cls = type(self)
+        if name not in cls.model_fields:
+            if name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
+                # pydantic would keep it among the fields, and refuse it with the next assignment to one
+                cls.__private_attributes__[name] = PrivateAttr()
+            super().__setattr__(name, value)
+            return
+        former = self.__dict__.get(name, _OPAQUE)
+        if self._is_fixed() and not self._is_operational(name) and not _is_same(former, value):
+            msg = (
+                f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
+                f"make another one: `model.with_({name}=…)`"
+            )
+            raise ConfigurationError(msg)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError:
+            if self._complete:
+                raise
+            self.__dict__[name] = value  # by the constructor, for which LlamaIndex checks nothing
+        self._track()
+        self._changed(name)
+
+    def _made_from(self, arguments: dict[str, Any] | None) -> None:
+        """Begin to be used: the constructor is through."""
+        self._arguments, self._complete = arguments, True
+        self._track()
+
+    def _track(self) -> None:
+        """Let the collections in fields count their changes."""
+        for name in type(self).model_fields.keys() - self._collaborators():
+            self.__dict__[name] = tracked(self.__dict__[name], self._changes)
+
+    def _is_fixed(self) -> bool:
+        """Tell whether the fields that decide vectors can no longer be assigned."""
+        return False
+
+    def _changed(self, name: str) -> None:
+        """Forget what was derived from a field that was assigned."""
+
+    def _values(self) -> dict[str, Any]:
+        fields = type(self).model_fields.items()
+        return {field.alias or name: untracked(self.__dict__[name]) for name, field in fields}
+
+    def __repr_args__(self) -> Any:
+        secrets = self._secrets()
+        return [(name, value) for name, value in super().__repr_args__() if name not in secrets]
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def _made(
-    cls: type[ConfigT],
-    values: Mapping[str, Any],
-    arguments: Mapping[str, Any] | None,
-    changes: Mapping[str, Any],
-    values_of: Callable[[ConfigT], Mapping[str, Any]] = Config._values,
-) -> ConfigT:
-    """Make a model like another one, whose fields and arguments these are, but for some changes.
-
-    A class without a constructor of its own takes fields as arguments. Any other is made from the arguments alone,
-    because it may take a field by another name, or none of those of its base; fields that were assigned since are
-    assigned again.
-    """
-    if arguments is None:
-        return cls(**{**values, **changes})
-    model = _constructed(cls, arguments)
-    made = values_of(model)
-    assigned = {name: value for name, value in values.items() if not _equal(made.get(name), value)}
-    if changes:
-        fields = {name: value for name, value in changes.items() if name in made and name not in arguments}
-        model = _constructed(cls, {**arguments, **changes}, leave_out=fields)
-        assigned = {name: value for name, value in assigned.items() if name not in changes} | fields
-    for name, value in assigned.items():
-        setattr(model, _field(cls, name), value)
-    return model
-
-
-def _constructed(cls: type[ConfigT], arguments: Mapping[str, Any], leave_out: Collection[str] = ()) -> ConfigT:
-    named = {name: value for name, value in arguments.items() if name != UNNAMED and name not in leave_out}
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.default is parameter.empty and is_credential(parameter.name):
-            named.setdefault(parameter.name, None)  # never saved; the environment may hold it
-    return cls(*arguments.get(UNNAMED, ()), **named)
-
-
-def _field(cls: type[Config], alias: str) -> str:
-    return next((name for name, field in cls.model_fields.items() if field.alias == alias), alias)
-
-
 def _unpickled(
     cls: type[ConfigT], values: Mapping[str, Any], arguments: Mapping[str, Any] | None, identity: str
 ) -> ConfigT:
-    model = _made(cls, values, arguments, {})
+    model = made_like(cls, values, arguments, {}, Config._values)
     model._identity = identity
     return model
 
@@ -343,17 +293,14 @@ class _Lenient(GenerateJsonSchema):
         return {}
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and bool(one == other))
+def _plain_or_opaque(value: Any) -> Any:
+    try:
+        return plain(value)
+    except TypeError:
+        return _OPAQUE
 
 
 def _is_same(former: Any, value: Any) -> bool:
     """Tell whether nothing changed, where that is easily told."""
     plain_data = isinstance(value, str | bytes | int | float | bool | None)
     return value is former or (plain_data and type(value) is type(former) and bool(value == former))
-
-
-def _is_secret(annotation: Any) -> bool:
-    return (
-        annotation is SecretStr or annotation is SecretBytes or any(_is_secret(part) for part in get_args(annotation))
-    )

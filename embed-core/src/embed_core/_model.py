@@ -171,9 +171,9 @@ class Model(Config, ABC):
                 state.fingerprint = _space.fingerprint(self._space())
             return state
 
-    def _begin(self) -> None:
-        super()._begin()
-        self._state = None
+    def _made_from(self, arguments: dict[str, Any] | None) -> None:
+        super()._made_from(arguments)
+        self._state = None  # a constructor may have asked for vectors, or for the dimension
 
     def _is_fixed(self) -> bool:
         return self._state is not None and self._state.used

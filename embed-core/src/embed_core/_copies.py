@@ -1,0 +1,88 @@
+"""Models made like others: copies, pickles and saved forms all go through the constructor."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, SecretStr
+
+from embed_core._arguments import UNNAMED, holds_secret, is_credential, is_transport, looks_like_a_secret
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+ENVIRONMENT = "$env"
+"""Stands in a saved argument for the environment variable that held it."""
+
+_SHORTEST_SECRET = 8
+
+
+def made_like(
+    cls: type[ModelT],
+    fields: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
+    changes: Mapping[str, Any],
+    fields_of: Callable[[ModelT], Mapping[str, Any]],
+) -> ModelT:
+    """Make a model from the fields and arguments of another one, but for some changes.
+
+    A class without a constructor of its own takes fields as arguments. Any other is made from the arguments alone,
+    because it may take a field by another name, or none of those of its base; then the fields that had been assigned
+    since are assigned again.
+    """
+    if arguments is None:
+        return cls(**{**fields, **changes})
+    model = _constructed(cls, arguments)
+    made = fields_of(model)
+    assigned = {name: value for name, value in fields.items() if not _equal(made.get(name), value)}
+    if changes:
+        own = {name: value for name, value in changes.items() if name in made and name not in arguments}
+        model = _constructed(cls, {**arguments, **changes}, leave_out=own)
+        assigned = {name: value for name, value in assigned.items() if name not in changes} | own
+    names = {field.alias: name for name, field in cls.model_fields.items() if field.alias}
+    for name, value in assigned.items():
+        setattr(model, names.get(name, name), value)
+    return model
+
+
+def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that may leave the process; for a credential, the name of the variable that holds it."""
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value)):
+            found[name] = value
+        elif is_credential(name) and (variable := _variable(value)) is not None:
+            found[name] = {ENVIRONMENT: variable}
+    return found
+
+
+def variables(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables that saved arguments refer to, by argument."""
+    return {
+        name: str(value[ENVIRONMENT])
+        for name, value in arguments.items()
+        if isinstance(value, Mapping) and value.keys() == {ENVIRONMENT}
+    }
+
+
+def _variable(value: Any) -> str | None:
+    """Return the name of the environment variable that holds a secret."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str) or len(text) < _SHORTEST_SECRET:
+        return None
+    return next((name for name, one in sorted(os.environ.items()) if one == text and is_credential(name)), None)
+
+
+def _constructed(cls: type[ModelT], arguments: Mapping[str, Any], leave_out: Collection[str] = ()) -> ModelT:
+    given = {name: value for name, value in arguments.items() if name != UNNAMED and name not in leave_out}
+    given |= {name: os.environ.get(variable) for name, variable in variables(given).items()}
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.default is parameter.empty and is_credential(parameter.name):
+            given.setdefault(parameter.name, None)  # the constructor may find it in the environment
+    return cls(*arguments.get(UNNAMED, ()), **given)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and bool(one == other))
