@@ -14,6 +14,7 @@ from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -253,25 +254,29 @@ def test_a_cache_that_mixes_dimensions_is_trusted_in_neither(embed):
 def test_vectors_of_a_configuration_that_changed_on_the_way_are_kept_under_no_key(store, embed):
     began, changed = threading.Event(), threading.Event()
 
-    class Waiting(Prompted):
+    class Waiting(MockEmbedding):
+        prompts: dict[str, str] = Field(default_factory=dict)
+
         def _get_text_embeddings(self, texts):
             began.set()
-            changed.wait(5)
-            return super()._get_text_embeddings(texts)
+            changed.wait(60)
+            return super()._get_text_embeddings([self.prompts["text"] + text for text in texts])
 
     def change():
-        began.wait(5)
-        model.text_prompt = "query: "
+        began.wait(60)
+        model.prompts["text"] = "query: "
         changed.set()
 
-    model = Waiting(text_prompt="passage: ", embeddings_cache=store)
-    threading.Thread(target=change).start()
-    with pytest.raises(ConfigurationError, match="was assigned while it embedded"):
+    model = Waiting(prompts={"text": "passage: "}, embeddings_cache=store)
+    changing = threading.Thread(target=change)
+    changing.start()
+    with pytest.raises(ConfigurationError, match="was changed in place while it embedded"):
         embed(model, ["a", "b"])
+    changing.join()
+    assert len(store) == 0
     for prompt in ("passage: ", "query: "):
-        fresh = Waiting(text_prompt=prompt, embeddings_cache=store)
-        embed(fresh, ["a", "b"])
-        assert fresh.input_count == 2
+        fresh = Waiting(prompts={"text": prompt}, embeddings_cache=store)
+        assert same_bits(embed(fresh, ["a"]), MockEmbedding().embed_texts([f"{prompt}a"]))
 
 
 def test_an_empty_store_is_a_store():

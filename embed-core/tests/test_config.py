@@ -1,5 +1,6 @@
 """Configuration: checked, copied, pickled, saved."""
 
+import asyncio
 import copy
 import json
 import operator
@@ -9,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import pytest
-from embed_core import OPERATIONAL, BaseEmbedding, MockEmbedding, RateLimiter
+from embed_core import OPERATIONAL, BaseEmbedding, MockEmbedding, RateLimiter, cache_of
 from embed_core.errors import ConfigurationError
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
@@ -77,8 +78,32 @@ def test_an_assignment_takes_effect_on_the_next_call():
     model.embed_batch_size = 1
     model.embed_texts(["a", "b"])
     assert model.call_count == 3
+
+
+def test_a_field_that_decides_vectors_is_fixed_once_the_model_has_been_used():
+    model = MockEmbedding(embed_dim=2)
+    model.embed_dim = 4
+    assert model.dimension == 4
     model.embed_dim = 3
     assert model.embed_texts(["a"]).shape == (1, 3)
+    with pytest.raises(ConfigurationError, match=r"`embed_dim` of `MockEmbedding` .*`model.with_\(embed_dim=…\)`"):
+        model.embed_dim = 5
+    model.embed_dim = 3  # the same value changes nothing
+    model.num_workers, model.embeddings_cache = 2, MemoryKVStore()
+    assert model.embed_texts(["a"]).shape == (1, 3)
+
+
+def test_a_model_like_another_one_is_made_with_the_changes():
+    model = MockEmbedding(embed_dim=2, embeddings_cache=MemoryKVStore())
+    model.embed_batch_size = 7
+    model.get_text_embedding("a")
+    for twin in (model.with_(embed_dim=3), model.model_copy(update={"embed_dim": 3})):
+        assert (twin.embed_dim, twin.embed_batch_size) == (3, 7)
+        assert twin.embeddings_cache is model.embeddings_cache
+        assert len(twin.get_text_embedding("a")) == 3
+    assert len(model.get_text_embedding("a")) == 2
+    with pytest.raises(ValidationError, match="did you mean `embed_dim`"):
+        model.with_(embed_dims=3)
 
 
 def test_secrets_are_in_no_copy_that_leaves_the_process():
@@ -171,21 +196,80 @@ def nested(**settings):
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_collection_in_a_field_is_changed_by_assignment_only(change):
+def test_a_collection_that_is_changed_in_place_makes_another_space(change):
     made = nested()
     assigned = Nested(parameters={"a": 1})
     for name in type(made).model_fields:
         setattr(assigned, name, getattr(made, name))
     for model in (made, assigned, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
-        with pytest.raises(TypeError, match=r"read-only.*assign a new one to the field"):
-            CHANGES[change](model)
-        assert model.to_dict() == nested().to_dict()
+        model.parameters["input_type"] = "text"
+        model.embeddings_cache = MemoryKVStore()
+        model.embed_texts(["a"])
+        before, twin = model.fingerprint, copy.copy(model)
+        CHANGES[change](model)
+        changed = model.model_dump() != twin.model_dump()
+        assert (model.fingerprint != before) == changed
+        assert twin.fingerprint == before
+        model.embed_texts(["a"])
+        assert len(model.embeddings_cache) == 1 + changed
 
 
-def test_defaults_are_not_changed_in_place_either():
+def test_a_change_of_a_default_stays_with_its_model():
     for change in ("an item", "a list", "a set"):
-        with pytest.raises(TypeError, match="read-only"):
-            CHANGES[change](Nested())
+        model, other = Nested(), Nested()
+        CHANGES[change](model)
+        assert model.fingerprint != Nested().fingerprint == other.fingerprint
+
+
+def test_a_collection_put_into_another_one_counts_too():
+    model = nested()
+    model.layers.append([5])
+    before = model.fingerprint
+    model.layers[-1].append(6)
+    assert model.fingerprint != before
+
+
+def test_a_collection_stays_the_same_object_while_other_fields_are_assigned():
+    model = nested()
+    tags, deep = model.tags, model.parameters["deep"]
+    model.embed_batch_size = 3
+    model.embed_texts(["a"])
+    assert model.tags is tags
+    assert model.parameters["deep"] is deep
+
+
+class Counting(BaseEmbedding):
+    """A test double as people write it."""
+
+    calls: list[str] = Field(default_factory=list)
+    counts: dict[str, int] = Field(default_factory=dict)
+
+    def _get_query_embedding(self, query):
+        return self._get_text_embedding(query)
+
+    def _get_text_embedding(self, text):
+        self.calls.append(text)
+        self.counts[text] = self.counts.get(text, 0) + 1
+        return [float(len(text)), 1.0]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("embed", [BaseEmbedding.embed_texts, lambda *a: asyncio.run(BaseEmbedding.aembed_texts(*a))])
+def test_a_double_that_appends_to_a_list_in_a_field_simply_works(embed, workers):
+    model = Counting(embeddings_cache=MemoryKVStore(), embed_batch_size=1, num_workers=workers)
+    before = model.fingerprint
+    embed(model, ["a", "bb"])
+    embed(model, ["bb", "ccc"])
+    assert sorted(model.calls) == ["a", "bb", "ccc"]
+    assert model.counts == {"a": 1, "bb": 1, "ccc": 1}
+    assert model.fingerprint == before
+    model.calls.clear()
+    assert embed(model, ["dddd"]).shape == (1, 2)
+    assert model.calls == ["dddd"]
+    plain = Counting()
+    embed(plain, ["a"])
+    embed(plain, ["a"])
+    assert plain.calls == ["a", "a"]
 
 
 def test_no_vector_is_found_under_parameters_it_was_not_made_with():
@@ -194,11 +278,9 @@ def test_no_vector_is_found_under_parameters_it_was_not_made_with():
     model = Nested(embeddings_cache=store, parameters=theirs)
     plain = model.get_text_embedding("a")
     theirs["deep"]["a"] = 200
-    with pytest.raises(TypeError):
-        model.parameters["deep"]["a"] = 200
     assert model.get_text_embedding("b") == plain
     before = model.fingerprint
-    model.parameters = {"deep": {"a": 200}}
+    model.parameters["deep"]["a"] = 200
     assert model.fingerprint != before
     changed = model.get_text_embedding("b")
     assert changed != plain
@@ -206,7 +288,7 @@ def test_no_vector_is_found_under_parameters_it_was_not_made_with():
     assert Nested(embeddings_cache=store, parameters={"deep": {"a": 200}}).get_text_embedding("b") == changed
 
 
-def test_what_is_read_only_is_otherwise_as_it_was_given():
+def test_a_collection_in_a_field_is_otherwise_as_it_was_given():
     model = nested()
     given = {"deep": {"er": {"a": 1}}, "list": [1, [2, 3]]}
     assert model.parameters == given
@@ -225,7 +307,7 @@ def test_what_is_read_only_is_otherwise_as_it_was_given():
     "copied",
     [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value)), lambda value: json.loads(json.dumps(value))],
 )
-def test_a_copy_of_what_is_read_only_is_plain_and_may_be_changed_and_assigned(copied):
+def test_a_copy_of_a_collection_is_plain_and_may_be_changed_and_assigned(copied):
     model = nested()
     parameters = copied(model.parameters)
     parameters["deep"]["er"]["a"] = 2
@@ -237,12 +319,21 @@ def test_a_copy_of_what_is_read_only_is_plain_and_may_be_changed_and_assigned(co
     assert copy.deepcopy(model.tags) | {"b"} == {"a", "b"}
 
 
-def test_what_changes_no_vector_is_changed_by_assignment_too_because_clients_are_made_of_it():
-    model = nested(headers={"x": "y"})
-    with pytest.raises(TypeError, match="read-only"):
-        model.headers["x"] = SecretStr("z")
-    model.headers = {"x": "z"}
-    assert model.headers["x"].get_secret_value() == "z"
+def test_a_change_in_place_of_an_operational_field_is_told_to_the_model_and_changes_no_space():
+    told = []
+
+    class Connected(Nested):
+        def _changed(self, name):
+            super()._changed(name)
+            told.append(name)
+
+    model = Connected(headers={"x": "y"})
+    model.get_text_embedding("a")
+    before, told[:] = model.fingerprint, []
+    model.headers["x"] = SecretStr("z")
+    model.get_text_embedding("a")
+    assert told == [""]
+    assert model.fingerprint == before
 
 
 def test_a_collaborator_stays_what_it_is():
@@ -373,9 +464,8 @@ def test_arguments_that_are_passed_on_or_mixed_in_count_too(cls, name):
     one, two = (cls(**{name: value, "embeddings_cache": MemoryKVStore()}) for value in ("a", "bbb"))
     assert one.fingerprint != two.fingerprint
     assert copy.copy(two).fingerprint == two.fingerprint
-    assert one._learned(None) is not None
     two.get_text_embedding("text")
-    assert two.embeddings_cache.get_many(one._cache(one.embeddings_cache).keys("text", ["text"])) == {}
+    assert two.embeddings_cache.get_many(cache_of(one, one.embeddings_cache).keys("text", ["text"])) == {}
 
 
 def test_arguments_by_position_are_those_of_the_constructor_they_are_passed_to():
@@ -423,9 +513,8 @@ def test_a_constructor_may_change_the_dict_it_is_given_when_copies_are_made_too(
 
 def test_an_equal_value_changes_nothing_and_no_workers_are_one_as_llama_index_has_it():
     model = MockEmbedding(embeddings_cache=MemoryKVStore())
-    state = model._learned(None)
+    model.embed_texts(["a"])
     model.embed_dim = model.embed_dim
-    assert model._learned(None) is state
     assert MockEmbedding(num_workers=None).num_workers == 1
 
 

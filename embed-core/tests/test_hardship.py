@@ -65,7 +65,7 @@ def embed(model, texts, colour, **more):
 
 
 def flights(model):
-    return model._learned(model.embeddings_cache).flights(model.embeddings_cache)
+    return model._learned().in_flight(model.embeddings_cache)
 
 
 def sent(model):

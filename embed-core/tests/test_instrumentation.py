@@ -683,11 +683,13 @@ def test_tokens_of_many_threads_add_up():
 COST = """
 import time
 import numpy as np
-from embed_core import MockEmbedding, Request
+from embed_core import MockEmbedding, Places, Request
+from embed_core._engine import middleware
 from embed_core._io import Blocking, drive
 
 model = MockEmbedding()
-told = [one for one in model._middleware(model._learned(None), None, model._places()) if type(one).__name__ in {"Instrumented", "Traced"}]
+way = middleware(model, model._learned(), None, Places())
+told = [one for one in way if type(one).__name__ in {"Instrumented", "Traced"}]
 assert len(told) == 2
 request, vectors, io = Request("text", ["a"], [0], [0]), np.zeros((1, 8), dtype=np.float32), Blocking()
 

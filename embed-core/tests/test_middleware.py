@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embed_core import RateLimiter, errors
+from embed_core import Cache, RateLimiter, Result, errors
 from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive
 from embed_core._rows import Dense
 from embed_core._space import Dimension, keys
@@ -126,34 +126,25 @@ def told(error):
 
 
 class Both:
+    """One middleware around another."""
+
     def __init__(self, outer, inner):
         self.outer, self.inner = outer, inner
 
-    async def __call__(self, request, next, io):
-        return await self.outer(request, lambda some: self.inner(some, next, io), io)
+    async def __call__(self, request, onward, io):
+        return await self.outer(request, lambda some: self.inner(some, onward, io), io)
 
 
-PLAN = {"Both", "Validated", "Fitted", "Recalled", "Batched", "Joined", "Remembered"}
+OF_THE_CALL = (Both, Validated, Fitted, Recalled, Batched, Joined, Remembered)
 
 
 async def through(middleware, request, provide, io):
-    """Settle what a middleware of the call, or of an attempt, makes of a provider's answers."""
-    from embed_core._io import Ended
-    from embed_core._result import Result
-
-    async def plain(request):
-        result = Result(len(request.inputs))
-        try:
-            result.place(range(len(request.inputs)), Result.of(await provide(request)))
-        except Ended as ended:
-            for row, id_ in enumerate(request.ids):
-                if id_ in ended.completed:
-                    result.place([row], Result.of(ended.completed[id_][np.newaxis]))
-        except Exception as error:
-            result.fail(range(len(request.inputs)), error)
-        return result
-
-    found = await middleware(request, plain if type(middleware).__name__ in PLAN else provide, io)
+    """Settle the result of a middleware of the call, or of one attempt; the two halves meet in `Isolated`."""
+    if not isinstance(middleware, OF_THE_CALL):
+        found = await middleware(request, provide, io)
+    else:
+        meeting = Isolated(lambda kind, inputs: [range(len(inputs))])
+        found = await middleware(request, lambda some: meeting(some, provide, io), io)
     return found.settled(request) if isinstance(found, Result) else found
 
 
@@ -206,8 +197,6 @@ def key_of(kind, inputs):
 
 
 def cache_of(store):
-    from embed_core._cache import Cache
-
     return Cache(store, "f" * 32, Dense(), Dimension())
 
 
@@ -301,9 +290,8 @@ def test_fitted_treats_long_texts_alike(texts, policy, bad, keep_going):
     def make(heard):
         return Fitted(policy, lambda kind: 3, lambda kind, text, limit: byte_windows(text, limit), True)
 
-    def batched(heard):  # a failure has to say what was completed, as `Batched` does
-        fitted, one_by_one = make(heard), Batched(lambda kind, inputs: [[row] for row in range(len(inputs))], 1)
-        return lambda request, onward, io: fitted(request, lambda some: one_by_one(some, onward, io), io)
+    def batched(heard):
+        return Both(make(heard), Batched(lambda kind, inputs: [[row] for row in range(len(inputs))], 1))
 
     result, asked, *_ = alike(batched, texts, lambda: failing_at(bad, InputTooLongError), keep_going=keep_going)
     sent = {one for (inputs, _) in asked for one in inputs}
@@ -396,7 +384,7 @@ def test_batched_never_returns_rows_that_no_batch_has_filled(runner):
         io = runner()
         io.end()
         request = Request("text", ["a", "b"], range(2), range(2))
-        await Batched(lambda kind, inputs: [[0], [1]], 2)(request, partial(Provider(honest), io), io)
+        await through(Batched(lambda kind, inputs: [[0], [1]], 2), request, partial(Provider(honest), io), io)
 
     with pytest.raises(Ended):
         asyncio.run(call()) if runner is QuickAsyncio else drive(call())
@@ -482,9 +470,12 @@ def test_joined_tells_what_was_finished_before_the_call_was_ended():
         joined.flights.land(flights, {})
         return honest(request, number)
 
-    with pytest.raises(Ended) as caught:
-        play(QuickBlocking, lambda heard: joined, ["a", "b"], answer)
-    assert caught.value.completed.keys() == {0}
+    request, io = Request("text", ["a", "b"], range(2), range(2)), QuickBlocking()
+    meeting = Isolated(lambda kind, inputs: [range(len(inputs))])
+    result = drive(joined(request, lambda some: meeting(some, partial(Provider(answer), io), io), io))
+    assert result.done.tolist() == [True, False]
+    with pytest.raises(Ended):
+        result.settled(request)
 
 
 class Full(MemoryKVStore):

@@ -7,6 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from embed_core import RateLimiter
+from embed_core._engine import run
+from embed_core._io import Asyncio
 from embed_core.errors import (
     BatchError,
     EmbeddingIntegrityError,
@@ -206,13 +208,11 @@ def test_a_mix_of_reasons_is_a_batch_error_that_names_them():
 
     model = ScriptedEmbedding(embed_batch_size=1, script=answer)
     with pytest.raises(BatchError, match="2 of 3 inputs failed") as caught:
-        asyncio.run(model._embed_all(_asyncio(), "text", ["a", "c", "b"], keep_going=True))
+        asyncio.run(run_async(model, ["a", "c", "b"]))
     assert caught.value.failed == {0: reasons["a"], 2: reasons["b"]}
     assert list(caught.value.completed) == [1]
     assert caught.value.__cause__ is reasons["a"]
 
 
-def _asyncio():
-    from embed_core._io import Asyncio
-
-    return Asyncio()
+async def run_async(model, texts):
+    return await run(model, Asyncio(), "text", texts, keep_going=True)

@@ -8,7 +8,7 @@ from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
-from embed_core._model import Model, Places
+from embed_core._model import Model
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._plugins import Plugin, installed_providers
 from embed_core._pooling import Pooling
@@ -17,6 +17,7 @@ from embed_core._result import Result
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
 from embed_core._splitting import Chunk, TextSplitter
+from embed_core._state import Places
 from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
 from embed_core.errors import EmbedError

@@ -23,6 +23,9 @@ _TRANSPORTS = ("client", "session")
 UNNAMED = "*"
 """Stands for positional arguments that no constructor names."""
 
+OPAQUE = "…"
+"""Stands for a value that is no plain data."""
+
 
 def looks_like_a_secret(name: str) -> bool:
     """Tell whether a setting may be a secret by its name; errors do not show it, and saved forms leave it out."""
@@ -47,7 +50,7 @@ def is_transport(name: str) -> bool:
 
 def is_secret(annotation: Any) -> bool:
     """Tell whether a type is a pydantic secret, or has one in it."""
-    return annotation in {SecretStr, SecretBytes} or any(is_secret(part) for part in get_args(annotation))
+    return annotation is SecretStr or annotation is SecretBytes or any(is_secret(part) for part in get_args(annotation))
 
 
 def holds_secret(value: Any) -> bool:
@@ -68,19 +71,22 @@ def parameters(cls: type) -> set[str]:
     return {name for init in constructors(cls) for name in inspect.signature(init).parameters}
 
 
-def named(inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments by name, defaults included; `*args` are those of the constructor that comes next."""
+def named(
+    inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Mapping[str, Any], *, defaults: bool = True
+) -> dict[str, Any]:
+    """Return arguments by name, and the first constructor's defaults; `*args` are those of the one that comes next."""
     if not inits:
         return {**({UNNAMED: tuple(args)} if args else {}), **kwargs}
     bound = inspect.signature(inits[0]).bind_partial(None, *args, **kwargs)
-    bound.apply_defaults()
+    if defaults:
+        bound.apply_defaults()
     arguments: dict[str, Any] = {}
     for name, value in list(bound.arguments.items())[1:]:
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_KEYWORD:
             arguments |= value
         elif kind is inspect.Parameter.VAR_POSITIONAL:
-            arguments |= named(inits[1:], value, {}) if value else {}
+            arguments |= named(inits[1:], value, {}, defaults=False) if value else {}
         else:
             arguments[name] = value
     return arguments
@@ -95,17 +101,15 @@ def operational(cls: type) -> Iterator[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it.
-
-    Raises:
-        TypeError: it is no plain data, so nobody can tell whether another one is the same.
-    """
+    """Return a value as JSON has it; `OPAQUE` for an object, of which nobody can tell whether another is the same."""
     if isinstance(value, Enum):
         return plain(value.value)
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    found: Any = OPAQUE
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: plain(one) for name, one in value.items()}
-    raise TypeError(type(value).__name__)
+        found = [plain(one) for one in value]
+    elif isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        found = {name: plain(one) for name, one in value.items()}
+    parts = found.values() if isinstance(found, dict) else found
+    return OPAQUE if any(one is OPAQUE for one in parts) else found

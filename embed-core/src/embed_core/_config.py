@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_
 from pydantic.json_schema import GenerateJsonSchema
 
 from embed_core._arguments import (
+    OPAQUE,
     constructors,
     holds_secret,
     is_credential,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
 else:
     ModelMetaclass = type(BaseModel)  # which has no public name
-
-_OPAQUE = "…"
 
 
 class _Remembering(ModelMetaclass):
@@ -100,8 +99,8 @@ class Config(BaseModel, metaclass=_Remembering):
         saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
         if self._arguments is None:
             return saved
-        told = {name: _plain_or_opaque(value) for name, value in kept(self._arguments).items()}
-        return saved | {"arguments": {name: value for name, value in told.items() if value is not _OPAQUE}}
+        told = {name: plain(value) for name, value in kept(self._arguments).items()}
+        return saved | {"arguments": {name: value for name, value in told.items() if value is not OPAQUE}}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
@@ -185,13 +184,13 @@ class Config(BaseModel, metaclass=_Remembering):
         space = {"class": f"{self.provider or cls.__module__}:{cls.__qualname__}", **self._dump(left_out)}
         known = {*operational(cls), *self._values(), *cls.model_fields}
         arguments = {
-            name: _plain_or_opaque(value)
+            name: plain(value)
             for name, value in (self._arguments or {}).items()
             if not (name in known or is_credential(name) or is_transport(name) or holds_secret(value))
         }
         if arguments:
             space["arguments"] = arguments
-            if _OPAQUE in arguments.values():  # shared with copies of this model only
+            if OPAQUE in arguments.values():  # shared with copies of this model only
                 space["identity"] = self._identity
         return space
 
@@ -233,7 +232,7 @@ class Config(BaseModel, metaclass=_Remembering):
                 cls.__private_attributes__[name] = PrivateAttr()
             super().__setattr__(name, value)
             return
-        former = self.__dict__.get(name, _OPAQUE)
+        former = self.__dict__.get(name, OPAQUE)
         if self._is_fixed() and not self._is_operational(name) and not _is_same(former, value):
             msg = (
                 f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
@@ -264,7 +263,7 @@ class Config(BaseModel, metaclass=_Remembering):
         return False
 
     def _changed(self, name: str) -> None:
-        """Forget what was derived from a field that was assigned."""
+        """Forget what was derived from a field; no name means that a collection in some field was changed in place."""
 
     def _values(self) -> dict[str, Any]:
         fields = type(self).model_fields.items()
@@ -291,13 +290,6 @@ class _Lenient(GenerateJsonSchema):
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
         return {}
-
-
-def _plain_or_opaque(value: Any) -> Any:
-    try:
-        return plain(value)
-    except TypeError:
-        return _OPAQUE
 
 
 def _is_same(former: Any, value: Any) -> bool:

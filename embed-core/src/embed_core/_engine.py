@@ -11,8 +11,9 @@ import numpy as np
 from embed_core._cache import Cache
 from embed_core._images import open_batch
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
-from embed_core._model import Model, Places, State
+from embed_core._model import Model
 from embed_core._progress import progress
+from embed_core._state import Places, State
 from embed_core._tracked import IN_HOOK
 from embed_core._types import Embedding, Kind, Next, OnError, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError

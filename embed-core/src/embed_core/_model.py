@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self, TypeVar
-from weakref import WeakKeyDictionary
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
@@ -16,70 +14,16 @@ from embed_core._images import ImageLoader
 from embed_core._limits import RateLimiter
 from embed_core._rows import Dense, Rows
 from embed_core._space import Dimension
+from embed_core._state import Places, State
 from embed_core._threads import in_thread
-from embed_core._tracked import Changes
-from embed_core._types import OPERATIONAL, Answer, Answers, Kind, LongText, Middleware, Origin
+from embed_core._types import OPERATIONAL, Answer, Answers, Kind, LongText, Origin
 from embed_core.forks import Lock
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import KVStore
 from embed_core.middleware.fitted import Windows, byte_windows
-from embed_core.middleware.joined import InFlight
 from embed_core.middleware.retried import RetryPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Middleware of an integration, or of one call, by its place on the way.
-
-    Attributes:
-        missing: gets the inputs that the cache does not hold, before they are cut into batches; of the call.
-        batch: around the events and retries of one batch.
-        attempt: around one attempt, innermost.
-        limits: whether `attempt` holds the rate limiter.
-    """
-
-    missing: tuple[Any, ...] = ()
-    batch: tuple[Middleware, ...] = ()
-    attempt: tuple[Middleware, ...] = ()
-    limits: bool = False
-
-
-@dataclass(slots=True)
-class State:
-    """The engine's knowledge of one configuration.
-
-    Attributes:
-        changes: counts the changes of collections in its fields.
-        seen: that count when this was learned.
-        limits: most tokens of one input, by kind.
-        warned: not empty once the user has been warned that texts are cut.
-        used: whether inputs have been embedded with it, which fixes the fields that decide vectors.
-    """
-
-    dimension: Dimension
-    normalizes: bool
-    changes: Changes
-    seen: int
-    used: bool = False
-    fingerprint: str = ""
-    limits: dict[Kind, int | None] = field(default_factory=dict)
-    warned: list[bool] = field(default_factory=list)
-    _in_flight: WeakKeyDictionary[KVStore, InFlight] = field(default_factory=WeakKeyDictionary)
-
-    def is_stale(self) -> bool:
-        """Tell whether a collection in a field has been changed in place since."""
-        return self.seen != self.changes.count
-
-    def is_ready(self, store: KVStore | None) -> bool:
-        """Tell whether inputs can be embedded with this knowledge."""
-        return self.used and self.seen == self.changes.count and (store is None or self.fingerprint != "")
-
-    def in_flight(self, store: KVStore) -> InFlight:
-        """Return the inputs that are being embedded right now for one cache."""
-        there = self._in_flight.get(store)
-        return self._in_flight.setdefault(store, InFlight()) if there is None else there
 
 
 def _or_one(workers: Any) -> Any:
@@ -164,6 +108,8 @@ class Model(Config, ABC):
             state = self._state
             if state is None or state.is_stale():
                 self._track()
+                if state is not None:
+                    self._changed("")
                 changes, used = self._changes, state is not None and state.used
                 dimension = Dimension(self._declared_dimension())
                 self._state = state = State(dimension, self._normalizes(), changes, changes.count, used)
@@ -179,7 +125,7 @@ class Model(Config, ABC):
         return self._state is not None and self._state.used
 
     def _changed(self, name: str) -> None:
-        if not self._is_operational(name):
+        if name and not self._is_operational(name):
             self._state = None
 
     # Hooks
