@@ -1,4 +1,4 @@
-"""What became of the inputs of a request, row by row: partial success is a value here, not an exception."""
+"""The outcome of a request, row by row: partial success is a value here, not an exception."""
 
 from __future__ import annotations
 
@@ -15,23 +15,41 @@ from embed_core.errors import BatchError, EmbedError
 
 
 class Result:
-    """A vector for each row that was embedded, and a reason for each that failed; the others were never sent."""
+    """A vector for each row that was embedded, and a reason for each that failed; the others were never sent.
+
+    Attributes:
+        vectors: one row for each input; a row that is not done holds nothing.
+        failed: the reason by row.
+    """
+
+    __slots__ = ("_done", "_lock", "failed", "vectors")
 
     def __init__(self, count: int) -> None:
+        """Begin with nothing done."""
         self.vectors: Vectors = np.empty((count, 0), dtype=np.float32)
-        self.done: NDArray[np.bool_] = np.zeros(count, dtype=bool)
         self.failed: dict[int, Exception] = {}
+        self._done: NDArray[np.bool_] | None = np.zeros(count, dtype=bool)  # None: all rows
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, vectors: Vectors) -> Self:
         """Return the result of a request of which every input was embedded."""
-        result = cls(0)
-        result.vectors, result.done = vectors, np.ones(len(vectors), dtype=bool)
+        result = cls.__new__(cls)
+        result.vectors, result.failed, result._done = vectors, {}, None
         return result
 
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Whether each row was embedded."""
+        return np.ones(len(self.vectors), dtype=bool) if self._done is None else self._done
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row was embedded."""
+        return self._done is None or bool(self._done.all())
+
     def is_open(self, row: int) -> bool:
-        """Tell whether nothing has become of a row yet."""
+        """Tell whether a row neither was embedded nor failed."""
         return not self.done[row] and row not in self.failed
 
     def fail(self, rows: Sequence[int], reason: Exception) -> None:
@@ -40,34 +58,32 @@ class Result:
 
     def pick(self, rows: Sequence[int]) -> Result:
         """Return the result of some rows, of which one may come twice."""
-        part = Result(0)
-        part.vectors, part.done = self.vectors[rows], self.done[rows]
+        part = Result.of(self.vectors[rows])
+        part._done = self.done[rows]
         part.failed = {at: self.failed[row] for at, row in enumerate(rows) if row in self.failed}
         return part
 
     def place(self, rows: Sequence[int], part: Result) -> None:
         """Take over the result of a part, whose inputs are these rows."""
-        if part.done.all() and len(rows) == len(self.done) and rows == range(len(rows)):  # one part, in order: no copy
-            self.vectors = part.vectors if part.vectors.flags.owndata else part.vectors.copy()  # a view may change
-            self.done[:] = True
-            return
-        if part.done.any():
+        whole = part.is_whole
+        if whole and self._done is not None and len(rows) == len(self._done) and rows == range(len(rows)):
+            self.vectors, self._done = part.vectors, None
+        elif self._done is not None and (whole or part.done.any()):
             with self._lock:
                 if not self.vectors.shape[1]:
-                    self.vectors = np.empty((len(self.done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
+                    self.vectors = np.empty((len(self._done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
             there: Any = np.asarray(rows)
-            if isinstance(rows, range) and rows.step == 1:
+            if not whole:
+                there = there[part.done]
+            elif isinstance(rows, range) and rows.step == 1:
                 there = slice(rows.start, rows.stop)
-            if part.done.all():
-                self.vectors[there], self.done[there] = part.vectors, True
-            else:
-                there = np.asarray(rows)[part.done]
-                self.vectors[there], self.done[there] = part.vectors[part.done], True
+            self.vectors[there] = part.vectors if whole else part.vectors[part.done]
+            self._done[there] = True
         self.failed.update((int(rows[row]), reason) for row, reason in part.failed.items())
         part.failed.clear()  # the frame that noted a failure is in its traceback, and holds the part
 
     def settled(self, request: Request) -> Vectors:
-        """Return the vectors of all rows, or raise what tells of those that failed and of all others.
+        """Return the vectors of all rows, or raise an error that accounts for every row.
 
         One type of failure is raised as itself, so that `except RateLimitError` works however many batches there were.
 
@@ -76,7 +92,7 @@ class Result:
             Ended: some were never sent, because the call was ended from outside.
         """
         if not self.failed:
-            if not self.done.all():
+            if not self.is_whole:
                 raise Ended
             return self.vectors
         first = next(iter(self.failed.values()))
@@ -94,6 +110,11 @@ class Result:
             raise error
         finally:
             del error, first
+
+
+def owned(vectors: Vectors) -> Vectors:
+    """Return vectors that nobody else can change: a hook may return a part of its own array."""
+    return vectors if vectors.flags.owndata else vectors.copy()
 
 
 Onward: TypeAlias = Callable[[Request], Awaitable[Result]]

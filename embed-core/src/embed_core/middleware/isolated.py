@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embed_core._io import IO, Ended
-from embed_core._result import Result
+from embed_core._result import Result, owned
 from embed_core._types import Kind, Next, Request
 from embed_core.errors import InvalidInputError
 
@@ -32,7 +32,7 @@ class Isolated:
         part = request if len(rows) == len(request.inputs) else request.pick(rows)
         bad: list[int] = []
         try:
-            result.place(rows, Result.of(await next(part)))
+            result.place(rows, Result.of(owned(await next(part))))
         except InvalidInputError as error:
             named = set(error.indices)
             bad += [row for row in rows if request.indices[row] in named]

@@ -24,26 +24,25 @@ class Recalled:
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         keys = self.cache.keys(request.kind, request.inputs)
-        request = replace(request, keys=keys)
         known = await self.cache.visit(io, lambda: self._look_up(keys))
         await self._tell(request, hits=sum(key in known for key in keys), io=io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))
         if not missing:
-            return Result.of(np.stack([known[key] for key in keys]))
+            return Result.of(_assemble(keys, known))
+        request = replace(request, keys=keys)
+        if len(missing) == len(keys):
+            return await next(request)
+        fresh = await next(request.pick(list(missing.values())))
+        if fresh.vectors.shape[1] and any(len(vector) != fresh.vectors.shape[1] for vector in known.values()):
+            return await self(request, next, io)  # now they are known to be stale
         result = Result(len(keys))
-        if missing:
-            rows = list(missing.values())
-            fresh = await next(request if len(rows) == len(keys) else request.pick(rows))
-            if len(rows) == len(keys):
-                return fresh
-            if fresh.done.any() and any(len(vector) != fresh.vectors.shape[1] for vector in known.values()):
-                return await self(request, next, io)  # now they are known to be stale
-            at = {key: place for place, key in enumerate(missing)}
-            waiting = [row for row, key in enumerate(keys) if key in at]
-            result.place(waiting, fresh.pick([at[keys[row]] for row in waiting]))
-        if there := [row for row, key in enumerate(keys) if key in known]:
-            result.place(there, Result.of(np.stack([known[keys[row]] for row in there])))
+        at = {key: place for place, key in enumerate(missing)}
+        waiting = [row for row, key in enumerate(keys) if key in at]
+        result.place(waiting, fresh.pick([at[keys[row]] for row in waiting]))
+        there = [row for row, key in enumerate(keys) if key in known]
+        if there:
+            result.place(there, Result.of(_assemble([keys[row] for row in there], known)))
         return result
 
     def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, Vectors]:
@@ -67,3 +66,11 @@ def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[byte
         if key not in known:
             first.setdefault(key, row)
     return first
+
+
+def _assemble(keys: Sequence[bytes], vectors: Mapping[bytes, Vectors]) -> Vectors:
+    first = vectors[keys[0]]
+    rows = np.empty((len(keys), len(first)), dtype=first.dtype)
+    for row, key in enumerate(keys):
+        rows[row] = vectors[key]
+    return rows
