@@ -684,11 +684,11 @@ COST = """
 import time
 import numpy as np
 from embed_core import MockEmbedding, Places, Request
-from embed_core._engine import middleware
+from embed_core._engine import _before_sending, _sending
 from embed_core._io import Blocking, drive
 
 model = MockEmbedding()
-way = middleware(model, model._learned(), None, Places())
+way = (*_before_sending(model, model._learned(), None, lambda: ()), *_sending(model, model._learned(), None, Places()))
 told = [one for one in way if type(one).__name__ in {"Instrumented", "Traced"}]
 assert len(told) == 2
 request, vectors, io = Request("text", ["a"], [0], [0]), np.zeros((1, 8), dtype=np.float32), Blocking()

@@ -36,39 +36,60 @@ from embed_core.middleware.weighed import Estimate, Weighed
 _BLOCK = 4  # batches per worker in one block of a stream: enough that workers seldom wait for each other
 
 
-def middleware(model: Model, state: State, cache: Cache | None, places: Places) -> list[Any]:
-    """Return everything that happens between the caller and the hook, outermost first.
+def _way(model: Model, state: State, io: IO, cache: Cache | None, places: Places | None) -> Any:
+    """Return everything that happens between the caller and the hook; the outermost middleware comes first.
 
-    The list is made anew for each call, so nothing that the model keeps holds the model.
+    It is made anew for each call, so nothing that the model keeps holds the model; the inner half only where something
+    has to be sent.
     """
+
+    def send(request: Request) -> Any:
+        inner = _sending(model, state, cache, model._places() if places is None else places)
+        return _through(inner, partial(_provide, model, state, io, cache), io)(request)
+
     listeners = partial(_event_handlers, model.callback_manager)
-    limiter = None if places.limits else model.rate_limiter
-    return [
-        # of the call: a result for every row
+    outer = (
         Traced(model.model_name, listeners, partial(_span_handlers, model.callback_manager)),
         _settled,
         *_before_sending(model, state, cache, listeners),
+    )
+    return _through(outer, send, io)
+
+
+def _before_sending(model: Model, state: State, cache: Cache | None, listeners: Listeners) -> Sequence[Any]:
+    """Return the middleware of a call up to the inputs that the cache does not hold: a result for every row."""
+    return (
+        Validated(model.accepts_blank, model._image_loader, model.num_workers),
+        Fitted(model.long_text, model._input_limit, model._windows, state.normalizes, state.limits, state.warned),
+        *(() if cache is None else (Recalled(cache, model.model_name, listeners),)),
+    )
+
+
+def _sending(model: Model, state: State, cache: Cache | None, places: Places) -> Sequence[Any]:
+    """Return the middleware that sends the missing inputs, in batches."""
+    limiter = None if places.limits else model.rate_limiter
+    return (
+        # still of the call
         *places.missing,
         Batched(model._plan, model.num_workers),
-        *([] if cache is None else [Joined(cache, state.in_flight(cache.store)), Remembered(cache)]),
+        *(() if cache is None else (Joined(cache, state.in_flight(cache.store)), Remembered(cache))),
         Isolated(model._plan),
         # of one attempt at one batch: vectors, or it raises
         *places.batch,
-        Instrumented(model.model_name, model._origin, listeners),
+        Instrumented(model.model_name, model._origin, partial(_event_handlers, model.callback_manager)),
         Retried(model.retry),
-        *([RateLimited(limiter, model._count_tokens)] if limiter is not None else []),
+        *(() if limiter is None else (RateLimited(limiter, model._count_tokens),)),
         Checked(model.model_name, model._rows, state.dimension),
         *model.middlewares,
         *places.attempt,
-    ]
+    )
 
 
-def _before_sending(model: Model, state: State, cache: Cache | None, listeners: Listeners) -> list[Any]:
-    return [
-        Validated(model.accepts_blank, model._image_loader, model.num_workers),
-        Fitted(model.long_text, model._input_limit, model._windows, state.normalizes, state.limits, state.warned),
-        *([] if cache is None else [Recalled(cache, model.model_name, listeners)]),
-    ]
+def _through(middleware: Sequence[Any], innermost: Any, io: IO) -> Any:
+    next_ = innermost
+    for one in reversed(middleware):
+        next_ = partial(_step, one, next_, io)
+    return next_
 
 
 async def run(
@@ -104,12 +125,13 @@ async def run(
     if not collected:
         return np.empty((0, state.dimension.known or 0), dtype=np.float32)
     kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
-    next_: Next = partial(_provide, model, state, io, kept is not None)
-    for one in reversed(middleware(model, state, kept, model._places() if places is None else places)):
-        next_ = partial(_step, one, next_, io)
+    next_ = _way(model, state, io, kept, places)
     indices = range(len(collected)) if indices is None else indices
     with progress(kind, len(collected), show=show_progress) as bar:
-        return await next_(Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar))
+        vectors: Vectors = await next_(
+            Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
+        )
+    return vectors
 
 
 def embed(
@@ -156,13 +178,12 @@ async def weigh(model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, cach
     state = await io.call(partial(model._learned, fingerprint=store is not None))
     kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
     weighed = Weighed(model._count_tokens, lambda: state.limits.get(kind) if model.long_text == "truncate" else None)
-    next_: Any = weighed
-    for one in reversed([*_before_sending(model, state, kept, lambda: ()), weighed]):
-        next_ = partial(_step, one, next_, io)
     indices = range(len(collected))
     request = Request(kind, collected, indices, ids=indices)
-    if collected and (result := await next_(request)).failed:
-        result.settled(request)
+    if collected:
+        result = await _through((*_before_sending(model, state, kept, lambda: ()), weighed), None, io)(request)
+        if result.failed:
+            result.settled(request)
     return weighed.estimate(len(collected), model._price_per_million_tokens())
 
 
@@ -229,7 +250,7 @@ def _begun(model: Model, store: KVStore | None) -> State:
     return state
 
 
-async def _provide(model: Model, state: State, io: IO, cached: bool, request: Request) -> Any:
+async def _provide(model: Model, state: State, io: IO, cache: Cache | None, request: Request) -> Any:
     """Make the provider call: the hook for the kind, in the caller's colour.
 
     Raises:
@@ -246,7 +267,7 @@ async def _provide(model: Model, state: State, io: IO, cached: bool, request: Re
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
     finally:
         IN_HOOK.reset(outside)
-    if cached and state.is_stale():
+    if cache is not None and state.is_stale():
         msg = (
             f"a field of `{model.model_name}` was changed in place while it embedded, so its vectors belong to no one "
             "configuration; call it again, or mark the field `OPERATIONAL` if it decides no vector"

@@ -65,22 +65,22 @@ class Result:
 
     def place(self, rows: Sequence[int], part: Result) -> None:
         """Take over the result of a part, whose inputs are these rows."""
-        whole = part.is_whole
-        if whole and self._done is not None and len(rows) == len(self._done) and rows == range(len(rows)):
+        if self._done is not None and part._done is None and len(rows) == len(self._done) and rows == range(len(rows)):
             self.vectors, self._done = part.vectors, None
-        elif self._done is not None and (whole or part.done.any()):
+        elif self._done is not None and (part._done is None or part._done.any()):
             with self._lock:
                 if not self.vectors.shape[1]:
                     self.vectors = np.empty((len(self._done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
-            there: Any = np.asarray(rows)
-            if not whole:
-                there = there[part.done]
-            elif isinstance(rows, range) and rows.step == 1:
-                there = slice(rows.start, rows.stop)
-            self.vectors[there] = part.vectors if whole else part.vectors[part.done]
+            if part._done is not None:
+                there: Any = np.asarray(rows)[part._done]
+                self.vectors[there] = part.vectors[part._done]
+            else:
+                there = slice(rows.start, rows.stop) if isinstance(rows, range) and rows.step == 1 else np.asarray(rows)
+                self.vectors[there] = part.vectors
             self._done[there] = True
-        self.failed.update((int(rows[row]), reason) for row, reason in part.failed.items())
-        part.failed.clear()  # the frame that noted a failure is in its traceback, and holds the part
+        if part.failed:
+            self.failed.update((int(rows[row]), reason) for row, reason in part.failed.items())
+            part.failed.clear()  # the frame that noted a failure is in its traceback, and holds the part
 
     def settled(self, request: Request) -> Vectors:
         """Return the vectors of all rows, or raise an error that accounts for every row.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -131,13 +131,16 @@ class Request:
     def pick(self, rows: Sequence[int]) -> Request:
         """Return the request for some rows of this one."""
         inputs, indices, ids, keys = self.inputs, self.indices, self.ids, self.keys
-        return replace(
-            self,
-            inputs=[inputs[row] for row in rows],
-            indices=[indices[row] for row in rows],
-            ids=[ids[row] for row in rows],
+        return Request(
+            self.kind,
+            [inputs[row] for row in rows],
+            [indices[row] for row in rows],
+            [ids[row] for row in rows],
+            cut=self.cut,
+            keep_going=self.keep_going,
+            call_id=self.call_id,
             keys=[keys[row] for row in rows] if keys else (),
-            report=Report(),
+            progress=self.progress,
         )
 
 

@@ -30,12 +30,11 @@ class Isolated:
     async def _send(self, request: Request, rows: Sequence[int], result: Result, next: Next) -> bool:
         """Embed some rows; tell whether to go on."""
         part = request if len(rows) == len(request.inputs) else request.pick(rows)
-        bad: list[int] = []
         try:
             result.place(rows, Result.of(owned(await next(part))))
         except InvalidInputError as error:
             named = set(error.indices)
-            bad += [row for row in rows if request.indices[row] in named]
+            bad = [row for row in rows if request.indices[row] in named]
             if len(rows) == 1 or len(bad) == len(rows):
                 result.fail(rows, error)
                 return True
