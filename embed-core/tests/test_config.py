@@ -115,6 +115,27 @@ def test_secrets_are_in_no_copy_that_leaves_the_process():
     assert copy.deepcopy(model).api_key.get_secret_value() == "sk-secret"
 
 
+class Configured(Nested):
+    def __init__(self, client_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+def test_a_key_deep_in_a_mapping_is_in_no_copy_that_leaves_the_process():
+    def made(key):
+        headers = {"Authorization": f"Bearer {key}", "x-team": "7"}
+        return Configured({"api_key": key, "retries": 3}, parameters={"user": "me", "deep": [{"headers": headers}]})
+
+    model = made("sk-secret")
+    for shown in (repr(model), str(model.to_dict()), str(model._space()), str(model.__reduce__())):
+        assert "sk-secret" not in shown
+    assert b"sk-secret" not in pickle.dumps(model)
+    assert made("sk-other").fingerprint == model.fingerprint
+    assert copy.copy(model).parameters == model.parameters
+    twin = pickle.loads(pickle.dumps(model))
+    assert twin.parameters == {"user": "me", "deep": [{"headers": {"x-team": "7"}}]}
+    assert twin.fingerprint == Configured.from_dict(model.to_dict()).fingerprint == model.fingerprint
+
+
 def test_collaborators_are_shared_by_copies_and_left_out_of_saved_forms():
     model = MockEmbedding(
         embeddings_cache=MemoryKVStore(), rate_limiter=RateLimiter(), callback_manager=CallbackManager()

@@ -44,6 +44,21 @@ def is_credential(name: str) -> bool:
     return lower.endswith(_CREDENTIALS) or lower in _CREDENTIAL
 
 
+def scrubbed(value: Any) -> Any:
+    """Return a value without the credentials in its mappings, such as `{"Authorization": "Bearer …"}` in headers."""
+    if isinstance(value, Mapping):
+        return {name: scrubbed(one) for name, one in value.items() if not _is_nested_credential(name, one)}
+    return [scrubbed(one) for one in value] if isinstance(value, list) else value
+
+
+def _is_nested_credential(name: Any, value: Any) -> bool:
+    """Tell whether a text in a mapping is a credential; a bare `key` may be anything there."""
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    lower = name.lower().replace("-", "_")
+    return lower == "authorization" or (is_credential(lower) and lower not in _CREDENTIAL)
+
+
 def is_transport(name: str) -> bool:
     """Tell whether a setting is a connection to a provider by its name, and so decides no vector."""
     return name.lower().endswith(_TRANSPORTS)

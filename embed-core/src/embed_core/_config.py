@@ -21,6 +21,7 @@ from embed_core._arguments import (
     operational,
     parameters,
     plain,
+    scrubbed,
 )
 from embed_core._copies import kept, made_like
 from embed_core._plugins import registered_name
@@ -163,7 +164,7 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
-        values = {name: value for name, value in self._values().items() if name not in secrets}
+        values = {name: scrubbed(value) for name, value in self._values().items() if name not in secrets}
         return _unpickled, (type(self), values, self._arguments and kept(self._arguments), self._identity)
 
     @classmethod
@@ -184,7 +185,7 @@ class Config(BaseModel, metaclass=_Remembering):
         space = {"class": f"{self.provider or cls.__module__}:{cls.__qualname__}", **self._dump(left_out)}
         known = {*operational(cls), *self._values(), *cls.model_fields}
         arguments = {
-            name: plain(value)
+            name: plain(scrubbed(value))
             for name, value in (self._arguments or {}).items()
             if not (name in known or is_credential(name) or is_transport(name) or holds_secret(value))
         }
@@ -196,10 +197,11 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
         try:
-            return self.model_dump(mode="json", exclude=left_out | self._secrets() | self._collaborators())
+            dumped = self.model_dump(mode="json", exclude=left_out | self._secrets() | self._collaborators())
         except ValueError as error:  # pydantic cannot serialise some field's type
             msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
             raise ConfigurationError(msg) from error
+        return {name: scrubbed(value) for name, value in dumped.items()}
 
     @classmethod
     def _is_operational(cls, name: str) -> bool:
@@ -271,7 +273,7 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def __repr_args__(self) -> Any:
         secrets = self._secrets()
-        return [(name, value) for name, value in super().__repr_args__() if name not in secrets]
+        return [(name, scrubbed(value)) for name, value in super().__repr_args__() if name not in secrets]
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from embed_core._arguments import UNNAMED, holds_secret, is_credential, is_transport, looks_like_a_secret
+from embed_core._arguments import UNNAMED, holds_secret, is_credential, is_transport, looks_like_a_secret, scrubbed
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -52,7 +52,7 @@ def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in arguments.items():
         if not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value)):
-            found[name] = value
+            found[name] = scrubbed(value)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}
     return found
