@@ -64,7 +64,7 @@ def embed(model, texts, colour, **more):
     return model.embed_texts(texts, **more) if colour == "sync" else asyncio.run(model.aembed_texts(texts, **more))
 
 
-def flights(model):
+def in_flight(model):
     return model._learned().in_flight(model.embeddings_cache)
 
 
@@ -189,7 +189,7 @@ def test_sixty_four_threads_embed_each_text_once_although_their_texts_overlap(tm
     found = at_once(*(lambda some=some: model.embed_texts(some) for some in mine))
     assert all(np.array_equal(vectors, expected(some)) for vectors, some in zip(found, mine, strict=True))
     assert set(sent(model).values()) == {1}
-    assert len(flights(model)) == 0
+    assert len(in_flight(model)) == 0
     model.embeddings_cache.close()
 
 
@@ -254,7 +254,7 @@ def test_threads_and_loops_share_a_model_at_the_same_time_and_one_after_the_othe
         crowd = [lambda: [model.embed_texts(TEXTS)], lambda: asyncio.run(inside()), streamed] * 4
         for found in at_once(*crowd):
             assert all(np.array_equal(vectors, right) for vectors in found)
-        assert len(flights(model)) == 0
+        assert len(in_flight(model)) == 0
 
 
 def test_a_model_may_be_pickled_copied_and_closed_while_it_is_in_use():
@@ -563,7 +563,7 @@ def test_an_interrupt_passes_through_the_users_own_task_group():
         asyncio.run(main())
     gc.collect()
     assert len(model.embeddings_cache) == 5
-    assert len(flights(model)) == 0
+    assert len(in_flight(model)) == 0
 
 
 CTRL_C = """
@@ -726,7 +726,7 @@ def test_a_task_cancelled_at_any_await_leaves_nothing_behind(cached, workers, ca
         model = Yielding(embed_batch_size=2, num_workers=workers, embeddings_cache=store)
         model.callback_manager = CallbackManager([handler])
         cancelled = cancelled_after(steps, lambda model=model: model.aembed_texts(TEXTS))
-        assert not cached or len(flights(model)) == 0
+        assert not cached or len(in_flight(model)) == 0
         assert np.array_equal(asyncio.run(model.aembed_texts(TEXTS)), expected(TEXTS))
         if not cancelled:
             break
@@ -761,7 +761,7 @@ def test_cancelled_and_waiting_tasks_never_wait_for_each_other():
     for steps in range(12):
         model.embeddings_cache.clear()
         assert np.array_equal(asyncio.run(main(steps)), expected(TEXTS[5:] + TEXTS[:5]))
-        assert len(flights(model)) == 0
+        assert len(in_flight(model)) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -856,7 +856,7 @@ def test_a_task_of_a_loop_that_has_stopped_holds_up_nobody():
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(stalled[0])
     loop.close()
-    assert len(flights(model)) == 0
+    assert len(in_flight(model)) == 0
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -413,7 +413,7 @@ def test_isolated_finds_the_culprits_in_few_calls(texts, bad, named):
 
 @given(texts=TEXTS, warm=SOME, bad=SOME)
 @quickly
-def test_joined_sends_what_is_not_stored_and_leaves_no_flight(texts, warm, bad):
+def test_joined_sends_what_is_not_stored_and_leaves_nothing_in_flight(texts, warm, bad):
     made = []
 
     def make(heard):
@@ -423,7 +423,7 @@ def test_joined_sends_what_is_not_stored_and_leaves_no_flight(texts, warm, bad):
     result, asked, *_ = alike(make, texts, lambda: failing_at(bad, QuotaExceededError))
     missing = {text for text in texts if text not in warm}
     assert {one for inputs, _ in asked for one in inputs} == missing
-    assert all(len(joined.flights) == 0 for joined in made)
+    assert all(len(joined.in_flight) == 0 for joined in made)
     assert bad & missing or result == vectors_of(texts).tolist()
 
 
@@ -453,21 +453,21 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
     for number, texts in enumerate(batches):
         fails = error is not None and bool(bad & set(texts))
         assert found[number] == (error if fails else vectors_of(texts).tolist())
-    assert len(joined.flights) == 0
+    assert len(joined.in_flight) == 0
     sent = Counter(text for (inputs, _), times in Counter(provider.asked).items() for text in inputs * times)
     assert error is not None or set(sent.values()) == {1}
 
 
 def test_joined_tells_what_was_finished_before_the_call_was_ended():
     joined, there = Joined(cache_of(MemoryKVStore())), Blocking()
-    flights, _ = joined.flights.board(key_of("text", ["b"]), there)
+    others, _ = joined.in_flight.claim(key_of("text", ["b"]), there)
 
     def answer(request, number):
         if request.inputs == ["b"]:
             raise Ended
-        for flight in flights.values():
-            flight.failed = True
-        joined.flights.land(flights, {})
+        for pending in others.values():
+            pending.failed = True
+        joined.in_flight.settle(others, {})
         return honest(request, number)
 
     request, io = Request("text", ["a", "b"], range(2), range(2)), QuickBlocking()

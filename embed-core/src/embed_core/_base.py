@@ -32,7 +32,7 @@ class BaseEmbedding(Model):
         callback_manager: handlers of this model's events.
         rate_limiter: a budget of requests and tokens per minute, which several models may share.
         retry: how failures that can pass are tried again.
-        long_text: what happens to a text longer than `max_input_tokens` or than the model: "truncate" keeps its start,
+        long_text: the policy for a text longer than `max_input_tokens` or than the model: "truncate" keeps its start,
             "error" refuses it, "mean" averages the vectors of its windows, weighted by their tokens.
         max_input_tokens: most tokens of one input; None leaves it to the model.
         middlewares: your own, run just outside the hook, the first one outermost.
@@ -63,7 +63,7 @@ class BaseEmbedding(Model):
     ) -> list[Embedding]:
         """Embed search queries; return one list of floats for each, in input order.
 
-        With `on_error="none"` everything that can be embedded is, and what cannot has `None` in its place.
+        With `on_error="none"` a failed input has `None` in its place, and all others are embedded.
         """
         return drive(lists(self, runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
@@ -78,7 +78,7 @@ class BaseEmbedding(Model):
     ) -> list[Embedding]:
         """Embed documents or passages; return one list of floats for each, in input order.
 
-        With `on_error="none"` everything that can be embedded is, and what cannot has `None` in its place.
+        With `on_error="none"` a failed input has `None` in its place, and all others are embedded.
         """
         return drive(lists(self, runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
@@ -152,7 +152,7 @@ class BaseEmbedding(Model):
         return (agg_fn or mean_agg)((await self.aembed_queries(queries)).tolist())
 
     def __call__(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:
-        """Set `.embedding` on each node from what `get_content(metadata_mode="embed")` gives; return the nodes."""
+        """Set `.embedding` on each node from its `get_content(metadata_mode="embed")`; return the nodes."""
         return drive(self._embed_nodes(runner(self), nodes, show_progress=show_progress))
 
     async def acall(self, nodes: Sequence[NodeT], *, show_progress: bool = False) -> Sequence[NodeT]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from embed_core import _space
-from embed_core._io import IO
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Request, Vectors
@@ -21,7 +20,7 @@ _log = logging.getLogger("embed_core.cache")
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """What `Recalled`, `Joined`, `Remembered`, an index and a pipeline share of a model's store."""
+    """The entries of one model in a store; three middleware, an index and a pipeline share it."""
 
     store: KVStore
     fingerprint: str
@@ -46,12 +45,8 @@ class Cache:
         self._or(None, "written", lambda: self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True))))
 
     def forget(self, keys: Iterable[bytes]) -> None:
-        """Remove what is there of these keys."""
+        """Remove the entries of these keys, where there are any."""
         self._or(None, "written", lambda: self.store.delete_many(list(keys)))
-
-    async def visit(self, io: IO, fn: Callable[[], T]) -> T:
-        """Run `fn` at once where the store is in memory, else as `io` makes calls that may wait."""
-        return await io.call(fn) if self.store.waits else fn()
 
     @staticmethod
     def _or(otherwise: T, what: str, action: Callable[[], T]) -> T:

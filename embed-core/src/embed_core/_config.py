@@ -94,8 +94,8 @@ class Config(BaseModel, metaclass=_Remembering):
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON types, with the provider's name and without secrets or collaborators.
 
-        Where the class has a constructor of its own, `arguments` holds what it took; a credential that stands in an
-        environment variable is saved as the name of that variable.
+        Where the class has a constructor of its own, `arguments` holds the arguments of that; a credential that stands
+        in an environment variable is saved as the name of the variable.
         """
         saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
         if self._arguments is None:
@@ -159,7 +159,7 @@ class Config(BaseModel, metaclass=_Remembering):
         return self.with_()
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return an equal model; of what can change, they share the collaborators only (cache, limiter, handlers)."""
+        """Return an equal model, which shares only the collaborators: cache, limiter, handlers."""
         return self.with_()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -178,7 +178,7 @@ class Config(BaseModel, metaclass=_Remembering):
         """Return everything that decides which vector an input gets; JSON types only.
 
         By default the class, every field, and every other argument of its constructor, but for those that are marked
-        `OPERATIONAL`. Extend it by what those do not show, such as a digest of local weights.
+        `OPERATIONAL`. Extend it by facts that no field shows, such as a digest of local weights.
         """
         cls = type(self)
         left_out = {name for name in cls.model_fields if self._is_operational(name)}
@@ -265,7 +265,7 @@ class Config(BaseModel, metaclass=_Remembering):
         return False
 
     def _changed(self, name: str) -> None:
-        """Forget what was derived from a field; no name means that a collection in some field was changed in place."""
+        """Forget values derived from a field; no name means that a collection in some field was changed in place."""
 
     def _values(self) -> dict[str, Any]:
         fields = type(self).model_fields.items()

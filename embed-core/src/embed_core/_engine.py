@@ -1,4 +1,4 @@
-"""The one path from a caller to a hook, written once for every kind and colour, and the list of what happens on it."""
+"""The one path from a caller to a hook, for every kind and colour, and the list of middleware on it."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def run(
     """Embed inputs of one kind in the caller's colour; every other function here ends in this one.
 
     Args:
-        model: its fields and hooks decide what happens.
+        model: its fields and hooks decide the middleware.
         io: the caller's colour.
         kind: the kind of all inputs.
         inputs: any number of them.

@@ -56,7 +56,7 @@ class IO(Protocol):
 
 
 class Ended(BaseException):
-    """What waits for its turn, or to try again, need not: something else in the same call has failed for good.
+    """The call has failed for good elsewhere, so a wait for a turn or for another attempt ends.
 
     No `Exception`, as `asyncio.CancelledError` is none: it is nobody's failure.
     """
@@ -181,7 +181,7 @@ class Asyncio:
         return None
 
     async def _caught(self, work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
-        """Run `work` and return what it raises.
+        """Run `work` and return the exception that it raises.
 
         Not a `TaskGroup`: that passes over a hook's own `CancelledError`, as if the batch were done, and a task that
         raises `KeyboardInterrupt` stops the loop before its waiting caller hears of it.

@@ -53,7 +53,7 @@ class Model(Config, ABC):
     normalizes: ClassVar[bool] = False
     """Whether every vector that the hooks return has unit length; a mean of windows is then given unit length too.
 
-    Where settings decide it, write `_normalizes`: that is what is asked, and this its default answer.
+    Where settings decide it, write `_normalizes`: the engine asks that, and this is its default answer.
     """
 
     _rows: ClassVar[Rows] = Dense()
@@ -212,14 +212,14 @@ class Model(Config, ABC):
         return Origin(provider, describe=self.to_dict, count_tokens=self._count_tokens)
 
     def _image_loader(self) -> ImageLoader:
-        """Return what loads the images of one call."""
+        """Return a loader for the images of one call."""
         return ImageLoader()
 
     def _close(self) -> None:
         """Let go of clients and weights; they are made again on the next use."""
 
     async def _aclose(self) -> None:
-        """Let go of what belongs to the running event loop, and of all that `_close` does."""
+        """Let go of clients of the running event loop, and of all that `_close` lets go of."""
         self._close()
 
     async def _abatch(self, kind: Kind, inputs: list[Any]) -> Answers:

@@ -27,9 +27,9 @@ class MisfitError(ValueError):
 
 
 class Rows(ABC):
-    """The operations on vectors that depend on what a vector is.
+    """The operations on vectors that differ between dense and sparse ones.
 
-    Whatever it is, a batch of them is an array of shape (n, width) with one vector in each row, so batching, caching
+    A batch is an array of shape (n, width) with one vector in each row for both, so batching, caching
     and joining need not know.
     """
 
@@ -100,7 +100,7 @@ class Dense(Rows):
             if odd := [row for row, length in enumerate(lengths) if length != usual]:
                 raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", odd)
         try:
-            with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
+            with np.errstate(over="ignore"):  # a number beyond float32 is found to be infinite below
                 vectors = np.ascontiguousarray(answer, dtype=np.float32)
         except Exception as error:
             raise MisfitError(f"something that is no array of numbers ({error})") from error

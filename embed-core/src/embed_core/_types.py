@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Kind: TypeAlias = Literal["query", "text", "image"]
-"""What an input is: a search query, a document or passage, or an image."""
+"""The kind of an input: a search query, a document or passage, or an image."""
 
 Embedding: TypeAlias = list[float]
 """One vector, as the LlamaIndex-style methods return it."""
@@ -19,10 +19,10 @@ Vectors: TypeAlias = NDArray[np.float32]
 """One embedding per row: a C-contiguous float32 array of shape (n, dimension)."""
 
 OnError: TypeAlias = Literal["raise", "none"]
-"""What a batch method does about inputs that fail: raise, or leave `None` in their place."""
+"""The answer of a batch method to failed inputs: raise, or leave `None` in their place."""
 
 LongText: TypeAlias = Literal["truncate", "error", "mean"]
-"""What happens to a text longer than the model takes."""
+"""The policy for a text longer than the model takes."""
 
 
 class _Operational:
@@ -39,7 +39,7 @@ Every field without it is part of the space, so a forgotten mark costs cache mis
 
 @dataclass(frozen=True, slots=True)
 class ProviderResponse:
-    """What a hook may return instead of bare vectors, when it knows more.
+    """A hook's return value where it knows more than bare vectors.
 
     Attributes:
         vectors: one per input, as nested lists or an array of shape (n, dimension).
@@ -57,15 +57,15 @@ class ProviderResponse:
 
 
 Answer: TypeAlias = Sequence[float] | NDArray[Any] | Mapping[int, float] | tuple[Any, Any]
-"""What a hook may return for one input; a sparse one a mapping of index to value, or a pair of both."""
+"""A hook's return value for one input; of a sparse model a mapping of index to value, or a pair of both."""
 
 Answers: TypeAlias = Sequence[Answer] | NDArray[Any] | ProviderResponse
-"""What a hook may return for a batch."""
+"""A hook's return value for a batch."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What one provider call tells beside its vectors; filled in on the way back."""
+    """The facts about one provider call beside its vectors; filled in on the way back."""
 
     attempts: int = 0
     usage: Mapping[str, int] | None = None
@@ -109,12 +109,12 @@ class Request:
     """A list of inputs of one kind on its way to the provider.
 
     Attributes:
-        indices: the position of each input in what the caller passed, for messages.
+        indices: the position of each input in the caller's list, for messages.
         ids: tells the inputs of a call apart, where several are windows of one text; else the same as `indices`.
         cut: the ids of inputs shortened to the model's length on the way.
-        keep_going: whether what can be embedded is embedded although something else failed.
+        keep_going: whether other inputs are embedded after one has failed.
         call_id: tells the user's calls apart in events; None while nobody listens.
-        keys: what the cache knows each input by; none where there is no cache.
+        keys: the cache key of each input; none where there is no cache.
     """
 
     kind: Kind
@@ -151,5 +151,5 @@ class Middleware(Protocol):
     """One concern between the caller and the provider: look at the request, pass it on, look at the vectors."""
 
     async def __call__(self, request: Request, next: Next, io: Any, /) -> Vectors:  # noqa: A002  # the shape's own word
-        """Return one vector per input of the request; `io` does what blocks, waits or runs side by side."""
+        """Return one vector per input of the request; `io` makes every call that blocks, waits or runs side by side."""
         ...

@@ -16,7 +16,7 @@ from embed_core.errors import EmbeddingIntegrityError
 
 @dataclass(frozen=True, slots=True)
 class Batched:
-    """Sends the batches that `plan` makes, `workers` at a time; the first failure cancels what has not been sent.
+    """Sends the batches that `plan` makes, `workers` at a time; the first failure cancels unsent batches.
 
     Attributes:
         plan: groups the positions of the inputs into batches, in any order, each position once.

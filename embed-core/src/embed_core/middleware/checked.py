@@ -27,7 +27,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Turns whatever a hook returns or raises into rows in input order, or into a named error."""
+    """Turns the answer or exception of a hook into rows in input order, or into a named error."""
 
     model: str
     rows: Rows
@@ -80,9 +80,9 @@ class Checked:
 
 
 def translate(error: Exception, model: str, indices: Sequence[int] = ()) -> ProviderError:
-    """Return the error of our tree that says what a foreign exception means.
+    """Return the error of our tree for a foreign exception.
 
-    Integrations translate their client's errors themselves; this covers what any client may raise.
+    Integrations translate their client's errors themselves; this covers exceptions of any client.
     """
     status = getattr(error, "status_code", None)
     kind: type[ProviderError] = ProviderError

@@ -13,7 +13,7 @@ from embed_core.instrumentation import EmbeddingEndEvent, EmbeddingErrorEvent, E
 
 @dataclass(frozen=True, slots=True)
 class Instrumented:
-    """Tells the listeners what a provider call was asked, what it gave and what it took."""
+    """Tells the listeners the inputs, vectors, duration and usage of each provider call."""
 
     model: str
     origin: Callable[[], Origin]

@@ -15,6 +15,7 @@ from embed_core._io import IO
 from embed_core._result import Onward, Result
 from embed_core._types import Request, Vectors
 from embed_core.forks import Lock, reset_in_children
+from embed_core.kvstore import visit
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -22,21 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """One input on its way.
+    """One input in flight.
 
     Attributes:
         io: the runner of the call that embeds it.
         loop: the event loop of that call; None for a thread.
-        landed: its vector, or None where the flight gave none.
-        failed: whether it gave none because it cannot, rather than because its call was cancelled.
+        vector: the result, or None where the call gave none.
+        failed: whether the call gave none because it failed, rather than because it was cancelled.
     """
 
     io: IO
     loop: AbstractEventLoop | None
-    landed: Future[Vectors | None] = field(default_factory=Future)
+    vector: Future[Vectors | None] = field(default_factory=Future)
     failed: bool = False
 
-    def may_carry(self, loop: AbstractEventLoop | None) -> bool:
+    def may_be_awaited(self, loop: AbstractEventLoop | None) -> bool:
         """Tell whether a caller in this loop, or in a thread, may wait for it.
 
         A thread waits for no task, because it may hold up that task's own event loop. A task of a loop that has stopped
@@ -55,7 +56,7 @@ class InFlight:
         reset_in_children(self)
 
     def reset(self) -> None:
-        """Forget every flight: in a forked child nobody is there to land one."""
+        """Forget every input: in a forked child nobody embeds one."""
         self._lock = Lock()
         self._of_threads: dict[bytes, Pending] = {}
         self._of_tasks: dict[bytes, Pending] = {}
@@ -63,8 +64,8 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._of_threads) + len(self._of_tasks)
 
-    def board(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Pending], dict[bytes, Pending]]:
-        """Return the flights that are now the caller's to land, and those of others to wait for."""
+    def claim(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Pending], dict[bytes, Pending]]:
+        """Return the inputs that are now the caller's to embed, and those of other calls to wait for."""
         loop = None if io.blocking else _running_loop()
         mine: dict[bytes, Pending] = {}
         others: dict[bytes, Pending] = {}
@@ -72,22 +73,22 @@ class InFlight:
         with self._lock:
             for key in keys:
                 there = (self._of_threads.get(key), self._of_tasks.get(key))
-                flight = next((one for one in there if one is not None and one.may_carry(loop)), None)
-                if flight is None:
+                pending = next((one for one in there if one is not None and one.may_be_awaited(loop)), None)
+                if pending is None:
                     mine[key] = own[key] = Pending(io, loop)
                 else:
-                    others[key] = flight
+                    others[key] = pending
         return mine, others
 
-    def land(self, flights: Mapping[bytes, Pending], vectors: Mapping[bytes, Vectors]) -> None:
+    def settle(self, inputs: Mapping[bytes, Pending], vectors: Mapping[bytes, Vectors]) -> None:
         """Give the waiting callers their vectors, or None where they must try themselves."""
         with self._lock:
-            for key, flight in flights.items():
-                own = self._of_threads if flight.loop is None else self._of_tasks
-                if own.get(key) is flight:
+            for key, pending in inputs.items():
+                own = self._of_threads if pending.loop is None else self._of_tasks
+                if own.get(key) is pending:
                     del own[key]
-        for key, flight in flights.items():
-            flight.landed.set_result(vectors.get(key))
+        for key, pending in inputs.items():
+            pending.vector.set_result(vectors.get(key))
 
 
 def _running_loop() -> AbstractEventLoop:
@@ -96,21 +97,21 @@ def _running_loop() -> AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _landed(flight: Pending) -> Vectors | None:
+async def _vector(pending: Pending) -> Vectors | None:
     import asyncio
 
-    return await asyncio.shield(asyncio.wrap_future(flight.landed))
+    return await asyncio.shield(asyncio.wrap_future(pending.vector))
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Waits for what another call of the same model is embedding already, after sending what nobody else is.
+    """Waits for inputs that another call of the same model is embedding, after sending those that no call is.
 
     Sending before waiting is why two calls can never wait for each other.
     """
 
     cache: Cache
-    flights: InFlight = field(default_factory=InFlight)
+    in_flight: InFlight = field(default_factory=InFlight)
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         result = Result(len(request.inputs))
@@ -124,26 +125,26 @@ class Joined:
         return result
 
     async def _round(self, request: Request, next: Onward, io: IO) -> tuple[Result, Sequence[int]]:
-        """Return what became of a request, and the rows that others embed; a flight that was cancelled gave nothing."""
+        """Return the result of a request, and the rows that other calls embed; a cancelled call gives none."""
         keys, result = self.cache.keys_of(request), Result(len(request.inputs))
-        mine, others = self.flights.board(dict.fromkeys(keys), io)
+        mine, others = self.in_flight.claim(dict.fromkeys(keys), io)
         try:
             if mine:
-                await self._fly(request, keys, mine, result, next, io)
+                await self._embed(request, keys, mine, result, next, io)
         finally:
-            self._land(keys, mine, result)
-        for key, flight in others.items():
-            landed = await io.call(flight.landed.result, partial(_landed, flight))
-            if landed is not None:
-                same = [row for row, one in enumerate(keys) if one == key]
-                result.place(same, Result.of(np.stack([landed] * len(same))))
+            self._settle(keys, mine, result)
+        for key, one in others.items():
+            vector = await io.call(one.vector.result, partial(_vector, one))
+            if vector is not None:
+                same = [row for row, other in enumerate(keys) if other == key]
+                result.place(same, Result.of(np.stack([vector] * len(same))))
         joined = [row for row, key in enumerate(keys) if key in others]
         alone = [row for row in joined if others[keys[row]].failed]
         if alone:  # not another round: where nobody succeeds, the last caller would wait for all others to fail
             result.place(alone, await next(request.pick(alone)))
         return result, [row for row in joined if row not in alone]
 
-    async def _fly(
+    async def _embed(
         self,
         request: Request,
         keys: Sequence[bytes],
@@ -152,20 +153,23 @@ class Joined:
         next: Onward,
         io: IO,
     ) -> None:
-        """Embed what is ours, unless another call finished and stored it between our look-up and now."""
-        stored = await self.cache.visit(io, lambda: self.cache.known(mine))
-        rows = [row for row, key in enumerate(keys) if key in mine]
-        if there := [row for row in rows if keys[row] in stored]:
+        """Embed our own inputs, unless another call finished and stored them between our look-up and now."""
+        stored = await visit(self.cache.store, io, lambda: self.cache.known(mine))
+        there = [row for row, key in enumerate(keys) if key in stored]
+        if there:
             result.place(there, Result.of(np.stack([stored[keys[row]] for row in there])))
-        if rest := [row for row in rows if keys[row] not in stored]:
-            whole = len(rest) == len(keys)
-            result.place(range(len(keys)) if whole else rest, await next(request if whole else request.pick(rest)))
+        rest = [row for row, key in enumerate(keys) if key in mine and key not in stored]
+        if len(rest) == len(keys):
+            result.place(range(len(keys)), await next(request))
+        elif rest:
+            result.place(rest, await next(request.pick(rest)))
 
-    def _land(self, keys: Sequence[bytes], mine: Mapping[bytes, Pending], result: Result) -> None:
-        landed: dict[bytes, Vectors] = {}
+    def _settle(self, keys: Sequence[bytes], mine: Mapping[bytes, Pending], result: Result) -> None:
+        vectors: dict[bytes, Vectors] = {}
+        done = result.done
         for row, key in enumerate(keys):
             if key in mine:
                 mine[key].failed = row in result.failed
-                if result.done[row]:
-                    landed[key] = result.vectors[row]
-        self.flights.land(mine, landed)
+                if done[row]:
+                    vectors[key] = result.vectors[row]
+        self.in_flight.settle(mine, vectors)

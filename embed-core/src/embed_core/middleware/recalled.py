@@ -12,6 +12,7 @@ from embed_core._io import IO
 from embed_core._result import Onward, Result
 from embed_core._types import Request, Vectors
 from embed_core.instrumentation import EmbeddingCacheEvent, Listeners, emit
+from embed_core.kvstore import visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Recalled:
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         keys = self.cache.keys(request.kind, request.inputs)
-        known = await self.cache.visit(io, lambda: self._look_up(keys))
+        known = await visit(self.cache.store, io, lambda: self._look_up(keys))
         await self._tell(request, hits=sum(key in known for key in keys), io=io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))

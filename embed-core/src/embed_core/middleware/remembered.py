@@ -10,6 +10,7 @@ from embed_core._cache import Cache
 from embed_core._io import IO
 from embed_core._result import Onward, Result
 from embed_core._types import Request
+from embed_core.kvstore import visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +21,20 @@ class Remembered:
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         result = await next(request)
-        rows = np.flatnonzero(result.done).tolist()
+        keys, vectors = self.cache.keys_of(request), result.vectors
+        if not result.is_whole:
+            rows = np.flatnonzero(result.done).tolist()
+            keys, vectors = [keys[row] for row in rows], vectors[rows]
         begun: list[bool] = []
 
         def write() -> None:
             begun.append(True)
-            keys = self.cache.keys_of(request)
-            self.cache.keep([keys[row] for row in rows], result.vectors[rows])
+            self.cache.keep(keys, vectors)
 
         try:
-            if rows:
-                await self.cache.visit(io, write)
+            if keys:
+                await visit(self.cache.store, io, write)
         finally:
-            if rows and not begun:  # cancelled while it waited for a thread
+            if keys and not begun:  # cancelled while it waited for a thread
                 write()
         return result

@@ -1,4 +1,4 @@
-"""The one layer of retries: only what can succeed later, as the provider asked, within a cap on total time."""
+"""The one layer of retries: for errors that can pass, as the provider asked, within a cap on total time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RetryPolicy(BaseModel):
 
 
 Result: TypeAlias = Vectors | BaseException
-"""What an attempt gave. An error raised through tenacity would wait, with its inputs, for the garbage collector."""
+"""The end of an attempt. An error raised through tenacity would wait, with its inputs, for the garbage collector."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """Refuses what cannot be embedded, by index; texts here, images through their loader, `workers` at a time."""
+    """Refuses inputs that cannot be embedded, by index; images through their loader, `workers` at a time."""
 
     accepts_blank: bool
     image_loader: Callable[[], ImageLoader] = ImageLoader
