@@ -72,7 +72,7 @@ class Result:
             with self._lock:
                 if not self.vectors.shape[1]:
                     self.vectors = np.empty((len(self._done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
-            there: Any = np.asarray(rows)
+            there: Any = np.asarray(rows, dtype=np.intp)
             if not whole:
                 there = there[part.done]
             elif isinstance(rows, range) and rows.step == 1:
