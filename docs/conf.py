@@ -1,4 +1,4 @@
-"""How the documentation is built: `make docs`."""
+"""Configuration of Sphinx, for `make docs`."""
 
 import re
 from importlib import import_module, metadata
@@ -50,7 +50,7 @@ DOCUMENTED = (
 
 
 class Commands(SphinxDirective):
-    """Shows the help of every command, so that the reference cannot drift from it."""
+    """Shows the help text of every command, so that the reference is always up to date."""
 
     def run(self) -> list[nodes.Node]:
         import click
@@ -70,7 +70,7 @@ class Commands(SphinxDirective):
 
 
 def fences_to_blocks(_app, _what, _name, _object, _options, lines):
-    """Let the fenced examples of docstrings be code blocks; Sphinx reads docstrings as reStructuredText."""
+    """Turn fenced examples in docstrings into code blocks; Sphinx reads docstrings as reStructuredText."""
     text = re.sub(
         r"^( *)```(\w+)\n(.*?)^ *```$",
         lambda match: f"{match[1]}.. code-block:: {match[2]}\n\n" + re.sub("^", "    ", match[3], flags=re.MULTILINE),
@@ -81,7 +81,7 @@ def fences_to_blocks(_app, _what, _name, _object, _options, lines):
 
 
 def fields_as_arguments(_app, what, _name, cls, _options, signature, returns):
-    """Show the fields of a model with their defaults; their types are in the text."""
+    """Show the fields of a model with their defaults; the docstring has their types."""
     if what == "class" and issubclass(cls, BaseModel) and signature:
         fields = (
             name

@@ -1,4 +1,4 @@
-"""No example escapes: a block is run, or it is data, or it says why it is skipped."""
+"""Every code block of the documentation runs, or is read as data, or gives the reason for its skip."""
 
 import ast
 import importlib
@@ -14,14 +14,14 @@ from sybil.example import SybilFailure
 ROOT = Path(__file__).parents[1]
 
 SHOWN = {"text", "markdown", "html"}
-"""Languages of blocks that nobody could run; all others are examples."""
+"""Languages of blocks that are not run; all other blocks are examples."""
 
 DIRECTIVE = re.compile(r"\{(?!code|sourcecode|doctest)[\w-]+\}")
 PROMPT = re.compile(r"^[ \t>]*>>> ", re.MULTILINE)
 
 
 def run_lines(document):
-    """Return the lines that belong to examples, or to blocks that are read as data."""
+    """Return the lines of all examples and of all blocks that are read as data."""
     lines = set()
     for _, region in document.regions:
         if region.evaluator is not None:
@@ -31,7 +31,7 @@ def run_lines(document):
 
 
 def blocks(document):
-    """Yield (first line of the content, language) of each block of code, as a Markdown parser sees them."""
+    """Yield (first line of the content, language) of each code block, found by a Markdown parser."""
     if document.path.endswith(".md"):
         texts = [(0, document.text)]
     else:
@@ -122,12 +122,21 @@ def test_every_public_name_is_in_the_reference():
     assert {path.parent.name for path in ROOT.glob("integrations/*/src/*/__init__.py")} <= modules
 
 
-def test_the_figure_shows_the_list_as_it_is():
+def test_the_figure_shows_the_middleware_in_their_order():
     from embed_core import MockEmbedding, RateLimiter
     from embed_core.kvstore import MemoryKVStore
 
-    model = MockEmbedding(embeddings_cache=MemoryKVStore(), rate_limiter=RateLimiter(requests_per_minute=1))
-    names = [type(one).__name__ for one in model._ready().middleware]
+    names = []
+
+    async def innermost(request, next_, _io):
+        callers = [type(info.frame.f_locals.get("self")) for info in reversed(inspect.stack(0))]
+        names.extend(cls.__name__ for cls in callers if cls.__module__.startswith("embed_core.middleware."))
+        return await next_(request)
+
+    store, limiter = MemoryKVStore(), RateLimiter(requests_per_minute=1)
+    MockEmbedding(embeddings_cache=store, rate_limiter=limiter, middlewares=(innermost,)).embed_texts(["a text"])
+    names = list(dict.fromkeys(names))
+    assert len(names) > len(("Recalled", "Batched", "Remembered"))
     figure = (ROOT / "docs" / "_static" / "way.svg").read_text("utf-8")
     assert [name for name in re.findall(r'class="name"[^>]*>(\w+)<', figure) if name in names] == names
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tokenize
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ MOST_LINES_OF_THE_BASE_CLASS = 200
 LONG_FUNCTION = 20
 MOST_LONG_FUNCTIONS = 0.02  # of all functions
 MOST_SUPPRESSIONS = 10
+MOST_PRONOUNS = 3  # "what" and "whatever" in 1,000 words of docstrings and comments
 
 PUBLIC = [
     "embed_core",
@@ -39,17 +41,18 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
+def docstrings(path):
+    """Yield the syntax node of every docstring, of attributes too: a string that is a statement."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node
+
+
 def lines_of_code(path):
     """Count the lines that are not blank, comment or docstring."""
-    text = path.read_text("utf-8")
-    docstrings = {
-        line
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for line in range(node.lineno, node.end_lineno + 1)
-    }
-    lines = enumerate(text.splitlines(), 1)
-    return sum(number not in docstrings and not re.match(r"\s*(#|$)", line) for number, line in lines)
+    prose = {line for node in docstrings(path) for line in range(node.lineno, node.end_lineno + 1)}
+    lines = enumerate(path.read_text("utf-8").splitlines(), 1)
+    return sum(number not in prose and not re.match(r"\s*(#|$)", line) for number, line in lines)
 
 
 def functions():
@@ -215,6 +218,17 @@ class TestConfiguration:
         assert (module / "py.typed").exists()
         assert "MIT License" in (package / "LICENSE").read_text("utf-8")
         assert len((package / "README.md").read_text("utf-8").splitlines()) > len(("title", "", "purpose"))
+
+
+class TestVoice:
+    def test_docstrings_and_comments_name_the_thing(self):
+        pronouns, words = Counter(), 0
+        for path in SOURCES:
+            prose = [*(node.value.value for node in docstrings(path)), *(comment for _, comment in comments(path))]
+            pronouns[name_of(path)] = len(re.findall(r"\bwhat(?:ever)?\b", " ".join(prose), re.IGNORECASE))
+            words += sum(len(text.split()) for text in prose)
+        found = 1000 * pronouns.total() / words
+        assert found <= MOST_PRONOUNS, f"{found:.1f} in 1,000 words; most in {pronouns.most_common(3)}"
 
 
 class TestHonesty:

@@ -17,9 +17,9 @@ _MINUTE = 60.0
 
 
 class RateLimiter:
-    """Requests and tokens per minute; first come, first served.
+    """A limit on requests and tokens per minute; first come, first served.
 
-    A reservation takes its share at once and tells how long to wait for it, so nothing here sleeps, and a later,
+    A reservation takes its share at once and says how long to wait for it. So the limiter never sleeps, and a later,
     smaller request never overtakes an earlier one.
     """
 
@@ -31,10 +31,10 @@ class RateLimiter:
         algorithm: Literal["token_bucket", "sliding_window"] = "token_bucket",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set the budget; None means without limit.
+        """Set the budget; None means no limit.
 
-        A token bucket lets a whole minute's budget go at once and refills evenly; a sliding window never lets more
-        than the budget go in any sixty seconds.
+        A token bucket admits a whole minute's budget at once and refills evenly. A sliding window never admits more
+        than the budget in any sixty seconds.
 
         Raises:
             ConfigurationError: a limit is not positive, or the algorithm is unknown.
@@ -56,7 +56,7 @@ class RateLimiter:
         self._ahead: deque[float] = deque()
 
     def reserve(self, tokens: int) -> Reservation:
-        """Take one request of `tokens` tokens out of the budget; its `seconds` say how long to wait before sending it.
+        """Take one request of `tokens` tokens out of the budget; `seconds` of the reservation is the wait before it.
 
         Raises:
             ConfigurationError: the request is larger than a whole minute's budget and could never be sent.
@@ -81,9 +81,9 @@ class RateLimiter:
         return Reservation(at - now, at, tokens)
 
     def give_back(self, reservation: Reservation) -> None:
-        """Return what was reserved and will not be sent; those who come later wait less."""
+        """Return the share of a request that will not be sent, so that later requests wait less."""
         with self._lock:
-            with suppress(ValueError):  # its moment is over
+            with suppress(ValueError):  # its time has passed
                 self._ahead.remove(reservation.at)
             for meter, amount in self._shares(reservation.tokens):
                 meter.give_back(amount, reservation.at)
@@ -98,9 +98,9 @@ class Reservation:
     """A place in the queue.
 
     Attributes:
-        seconds: how long to wait, from the moment of the reservation.
-        at: the moment of sending, on the limiter's clock.
-        tokens: what is reserved.
+        seconds: the wait from the time of the reservation.
+        at: the time of sending, on the limiter's clock.
+        tokens: the reserved tokens.
     """
 
     seconds: float
@@ -117,15 +117,15 @@ class _Meter(Protocol):
 class _Bucket:
     """A token bucket, https://en.wikipedia.org/wiki/Token_bucket, that starts full.
 
-    Its level as of now is kept apart from what is reserved ahead, so that what is given back leaves no trace.
+    The current level is kept apart from future reservations, so that a returned reservation leaves no trace.
     """
 
     def __init__(self, per_minute: int) -> None:
         self._size = per_minute
         self._rate = per_minute / _MINUTE
-        self._past = (float(per_minute), -math.inf)  # level and moment
+        self._past = (float(per_minute), -math.inf)  # level and time
         self._ahead: deque[tuple[float, int]] = deque()
-        self._last: tuple[float, float] | None = self._past  # after what is reserved ahead; None where not yet known
+        self._last: tuple[float, float] | None = self._past  # after all future reservations; None: unknown
 
     def earliest(self, amount: int, at: float) -> float:
         return at + max(0.0, (amount - self._filled(self._end(), at)) / self._rate)
@@ -140,7 +140,7 @@ class _Bucket:
     def give_back(self, amount: int, at: float) -> None:
         try:
             self._ahead.remove((at, amount))
-        except ValueError:  # its moment is over
+        except ValueError:  # its time has passed
             self._past = min(self._size, self._past[0] + amount), self._past[1]
         self._last = None
 
@@ -157,12 +157,12 @@ class _Bucket:
 
 
 class _Window:
-    """A log of the last sixty seconds and of what is reserved ahead."""
+    """A log of the last sixty seconds and of all future reservations."""
 
     def __init__(self, per_minute: int) -> None:
         self._size = per_minute
         self._log: deque[tuple[float, int]] = deque()
-        self._end: deque[tuple[float, int]] | None = deque()  # the minute before the last reservation; None: not known
+        self._end: deque[tuple[float, int]] | None = deque()  # the minute before the last reservation; None: unknown
         self._used = 0
 
     def earliest(self, amount: int, at: float) -> float:

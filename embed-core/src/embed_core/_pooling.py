@@ -1,4 +1,4 @@
-"""The vectors of a text's tokens made into one."""
+"""Pooling: one vector of a text from the vectors of its tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 10
 
 
 class Pooling(StrEnum):
-    """How to get the vector of a text from those of its tokens; the values are LlamaIndex's.
+    """The ways to pool token vectors into one vector; the values are LlamaIndex's.
 
     Example:
         >>> import numpy as np
@@ -32,18 +32,18 @@ class Pooling(StrEnum):
     def __call__(self, tokens: Any, attention_mask: Any = None) -> Any:
         """Pool a numpy array or torch tensor of shape (tokens, hidden) or (batch, tokens, hidden).
 
-        Half precision becomes float32, so that nothing is rounded twice. A tensor stays on its device.
+        Half precision becomes float32, so that no number is rounded twice. A tensor stays on its device.
 
         Args:
             tokens: the last hidden state of a model, for one text or a batch.
-            attention_mask: 0 for padding, of shape (tokens,) or (batch, tokens); None means there is none. What stands
-                in the padding, NaN included, changes nothing.
+            attention_mask: 0 for padding, of shape (tokens,) or (batch, tokens); None means no padding. Values in the
+                padding, NaN included, do not change the result.
 
         Returns:
-            The vector of shape (hidden,) or the vectors of shape (batch, hidden), of the kind that came in.
+            The vector of shape (hidden,) or the vectors of shape (batch, hidden), as an array or tensor like `tokens`.
 
         Raises:
-            InvalidInputError: another shape, a mask that does not fit, or a text without any token.
+            InvalidInputError: the shape is wrong, the mask does not fit, or a text has no token.
         """
         xp = _namespace(tokens)
         batch, mask, single = _batch(xp, tokens, attention_mask)
@@ -59,7 +59,7 @@ class Pooling(StrEnum):
 
 
 def _namespace(array: Any) -> Any:
-    """Return numpy or, for a tensor, torch, which somebody else has imported then."""
+    """Return numpy or, for a tensor, torch, which the tensor's owner has imported."""
     if any(base.__module__.partition(".")[0] == "torch" for base in type(array).__mro__):
         return sys.modules["torch"]
     return np
@@ -101,7 +101,7 @@ def _mask(xp: Any, tokens: Any, attention_mask: Any, expected: tuple[int, ...]) 
 
 
 def _first(xp: Any, tokens: Any, mask: Any) -> Any:
-    """Take each text's first token that is no padding: with padding on the left that is not the first column."""
+    """Take each text's first token that is not padding; with padding on the left this is not the first column."""
     if mask is None:
         return tokens[:, 0]
     return tokens[xp.arange(len(tokens)), xp.where(mask, 1, 0).argmax(-1)]

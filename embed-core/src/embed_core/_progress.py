@@ -1,4 +1,4 @@
-"""The progress bar, which loads tqdm only when somebody wants to see it."""
+"""The progress bar, which loads tqdm only when a bar is shown."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _log = logging.getLogger("embed_core.progress")
 
 
 class _Bar(Progress):
-    """A tqdm bar, which ends where it can no longer be drawn: a closed pipe costs no vector."""
+    """A tqdm bar that disables itself when drawing fails: a closed pipe must not lose a vector."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
-        self._turn = Lock()  # tqdm counts without one
+        self._turn = Lock()  # tqdm updates its count without a lock
 
     def advance(self, count: int) -> None:
         self._draw(lambda: self._bar.update(count))
@@ -39,14 +39,14 @@ class _Bar(Progress):
         with self._turn:
             try:
                 action()
-            except Exception:  # whatever the terminal says, it is no reason to lose a vector
-                _log.debug("the progress bar cannot be drawn and ends", exc_info=True)
+            except Exception:  # a terminal's error must not lose a vector
+                _log.debug("the progress bar cannot be drawn and is disabled", exc_info=True)
                 self._bar.disable = True
 
 
 @contextmanager
 def progress(kind: Kind, total: int, *, show: bool) -> Iterator[Progress]:
-    """Show a tqdm bar that counts inputs while the block runs, or nothing."""
+    """Show a tqdm bar that counts inputs while the block runs, if `show` is true."""
     bar = _bar(_NOUNS[kind], total) if show else None
     if bar is None:
         yield Progress()
@@ -60,8 +60,8 @@ def progress(kind: Kind, total: int, *, show: bool) -> Iterator[Progress]:
 def _bar(noun: str, total: int) -> _Bar | None:
     try:
         return _Bar(_tqdm()(total=total, desc=f"Embedding {noun}", unit=f" {noun}"))
-    except Exception:  # no terminal, or one that is closed
-        _log.debug("there is nowhere to draw a progress bar", exc_info=True)
+    except Exception:  # no terminal, or a closed one
+        _log.debug("no progress bar can be drawn", exc_info=True)
         return None
 
 
@@ -70,7 +70,7 @@ def _tqdm() -> Any:
     from tqdm.auto import tqdm
 
     def refresh(bar: Any, *_: Any, **__: Any) -> None:
-        """Draw; tqdm's own leaves its lock held where drawing fails, and every other thread waits for ever."""
+        """Draw the bar; tqdm's own method keeps its lock after an error, and all other threads wait for ever."""
         with bar.get_lock():
             tqdm.refresh(bar, nolock=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,19 +65,18 @@ class Result:
 
     def place(self, rows: Sequence[int], part: Result) -> None:
         """Take over the result of a part, whose inputs are these rows."""
-        if self._done is not None and part._done is None and len(rows) == len(self._done) and rows == range(len(rows)):
+        if part._done is None and rows == range(len(self.vectors)):
             self.vectors, self._done = part.vectors, None
-        elif self._done is not None and (part._done is None or part._done.any()):
+        elif part._done is None or part._done.any():
             with self._lock:
                 if not self.vectors.shape[1]:
-                    self.vectors = np.empty((len(self._done), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
+                    self.vectors = np.empty((len(self.vectors), *part.vectors.shape[1:]), dtype=part.vectors.dtype)
+            at: Any = slice(rows.start, rows.stop) if _is_stretch(rows) else np.asarray(rows, dtype=np.intp)
+            vectors = part.vectors
             if part._done is not None:
-                there: Any = np.asarray(rows)[part._done]
-                self.vectors[there] = part.vectors[part._done]
-            else:
-                there = slice(rows.start, rows.stop) if isinstance(rows, range) and rows.step == 1 else np.asarray(rows)
-                self.vectors[there] = part.vectors
-            self._done[there] = True
+                at, vectors = np.asarray(rows, dtype=np.intp)[part._done], vectors[part._done]
+            self.vectors[at] = vectors
+            self.done[at] = True
         if part.failed:
             self.failed.update((int(rows[row]), reason) for row, reason in part.failed.items())
             part.failed.clear()  # the frame that noted a failure is in its traceback, and holds the part
@@ -110,6 +109,10 @@ class Result:
             raise error
         finally:
             del error, first
+
+
+def _is_stretch(rows: Sequence[int]) -> TypeGuard[range]:
+    return isinstance(rows, range) and rows.step == 1
 
 
 def owned(vectors: Vectors) -> Vectors:

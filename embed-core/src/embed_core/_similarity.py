@@ -1,4 +1,4 @@
-"""How alike two vectors are, accumulated in float64."""
+"""Similarity of two vectors, accumulated in float64."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Embedding: TypeAlias = list[float]
 
 
 class SimilarityMode(StrEnum):
-    """The ways to compare two vectors; more is more alike in every one."""
+    """The ways to compare two vectors; in every mode a larger number means more similar."""
 
     DEFAULT = "cosine"
     DOT_PRODUCT = "dot_product"
@@ -31,11 +31,11 @@ class SimilarityMode(StrEnum):
 def similarity(embedding1: ArrayLike, embedding2: ArrayLike, mode: SimilarityMode = SimilarityMode.DEFAULT) -> float:
     """Compare two vectors of shape (dimension,).
 
-    The cosine with a zero vector, which has no direction, is 0. A vector that is not finite gives NaN.
+    The cosine with a zero vector, which has no direction, is 0. Vectors with numbers that are not finite give NaN.
 
     Raises:
-        InvalidInputError: the two are not vectors of one dimension.
-        ConfigurationError: there is no such mode.
+        InvalidInputError: the arrays are not vectors of equal dimension.
+        ConfigurationError: the mode is unknown.
     """
     a, b = np.asarray(embedding1, dtype=np.float64), np.asarray(embedding2, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape:
@@ -55,7 +55,7 @@ def mean_agg(embeddings: Sequence[Sequence[float]]) -> Embedding:
     """Return the mean of several vectors, accumulated in float64.
 
     Raises:
-        InvalidInputError: there are none.
+        InvalidInputError: `embeddings` is empty.
     """
     if not len(embeddings):
         msg = "there are no embeddings to average; pass at least one"

@@ -1,4 +1,4 @@
-"""Spaces: what decides which vector an input gets, and the keys made from it."""
+"""Spaces, the sets of settings that decide vectors, with their fingerprints and cache keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KEY_BYTES = 24
 
 
 class Dimension:
-    """The length of this model's vectors: declared, or learned from its first answer."""
+    """The dimension of a model's vectors: declared, or learned from its first answer."""
 
     def __init__(self, declared: int | None = None) -> None:
         self._agreed: dict[str, int] = {} if declared is None else {"dimension": declared}
@@ -24,17 +24,17 @@ class Dimension:
         return self._agreed.get("dimension")
 
     def agree(self, dimension: int) -> int:
-        """Return the known dimension, or make this one the known one; atomic, so threads need no lock."""
+        """Return the known dimension, or else set it to `dimension`; atomic, so threads need no lock."""
         return self._agreed.setdefault("dimension", dimension)
 
 
 def fingerprint(space: Mapping[str, Any]) -> str:
     """Return a stable hash of a space: 32 hexadecimal digits, the same on every machine.
 
-    Equal fingerprints mean vectors may be compared, different ones mean they may not.
+    Vectors may be compared if and only if their fingerprints are equal.
 
     Raises:
-        TypeError: the space holds something that JSON does not know.
+        TypeError: a value in the space has no JSON form.
     """
     canonical = json.dumps(space, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
@@ -43,7 +43,7 @@ def fingerprint(space: Mapping[str, Any]) -> str:
 def keys(space_fingerprint: str, kind: Kind, inputs: Sequence[Any]) -> list[bytes]:
     """Return the cache key of each input: 24 bytes over fingerprint, kind and the exact content.
 
-    The fingerprint has a fixed length and kinds hold no NUL, so no two triples run into the same bytes.
+    The fingerprint has a fixed length and kinds have no NUL, so different triples give different bytes.
     """
     start = hashlib.blake2b(f"{space_fingerprint}{kind}\0".encode(), digest_size=_KEY_BYTES)
 

@@ -1,4 +1,4 @@
-"""Texts cut into chunks at the boundaries their readers see: paragraphs, headings, functions."""
+"""Splitting texts into chunks at natural boundaries: paragraphs, headings, functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from embed_core.schema import MetadataMode, TextNode, image_of
 
 Syntax: TypeAlias = Literal["text", "markdown", "code"]
 
-# The library's time grows with the square of a text's length, so it gets sections, cut where a reader would cut:
-# before a paragraph or definition that is not indented, or at a blank line, a line, a space.
+# The library's time grows with the square of a text's length, so it gets sections. The best place for a cut is before
+# a paragraph or definition that is not indented; then a blank line, the end of a line, a space.
 _SECTION = 20_000
 _CUTS = [re.compile(mark) for mark in (r"\n[ \t]*\r?\n(?=\S)", r"\n[ \t]*\r?\n", r"\n", r"\s")]
 
@@ -50,16 +50,16 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class TextSplitter:
-    """Splits texts into chunks as large as fit, at the highest boundary that does.
+    """Splits texts into chunks of at most `chunk_size`, at the highest boundary that fits.
 
     Attributes:
-        chunk_size: most characters of a chunk, or tokens where there is a tokenizer.
-        chunk_overlap: most characters or tokens that a chunk repeats of the one before it.
+        chunk_size: maximum characters of a chunk, or tokens if there is a tokenizer.
+        chunk_overlap: maximum characters or tokens that a chunk repeats of the previous chunk.
         tokenizer: counts tokens: the path of a `tokenizer.json`, a `tokenizers.Tokenizer`, or a fast tokenizer of
             transformers. Its own truncation and padding are ignored.
         syntax: "markdown" splits at headings and blocks, "code" at the syntax tree of its language.
-        language: such as "python" or "rust"; code in one without an installed grammar (`tree-sitter-<language>`) is
-            split at blank lines, like a text.
+        language: such as "python" or "rust". Without an installed grammar (`tree-sitter-<language>`), code is split at
+            blank lines, like a text.
     """
 
     chunk_size: int = 1000
@@ -69,10 +69,10 @@ class TextSplitter:
     language: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the sizes and read the tokenizer, so that a splitter can be compared, copied and pickled.
+        """Check the sizes, and read the tokenizer so that splitters can be compared, copied and pickled.
 
         Raises:
-            ConfigurationError: a size makes no sense, or the tokenizer cannot be read.
+            ConfigurationError: a size is out of range, or the tokenizer cannot be read.
         """
         if self.chunk_size < 1:
             msg = f"`chunk_size` is {self.chunk_size}; it must be at least 1"
@@ -84,11 +84,11 @@ class TextSplitter:
             object.__setattr__(self, "tokenizer", _tokenizer_json(self.tokenizer))
 
     def __call__(self, nodes: Sequence[Any]) -> list[Any]:
-        """Split nodes, so that a splitter is a transformation of a pipeline; an image stays whole.
+        """Split nodes, as a transformation of a pipeline; an image stays whole.
 
-        A chunk has its source's metadata, and where it stood in `start_char_idx` and `end_char_idx`, which no model
-        gets to see. Its id is made from the source's id and its text, so it stays the same while that text does,
-        wherever in the source it moves to.
+        A chunk has its source's metadata and, hidden from models, its position in `start_char_idx` and `end_char_idx`.
+        The id of a chunk is made from its source's id and its own text, so it stays the same when the chunk
+        moves within the source.
         """
         return [piece for node in nodes for piece in ([node] if image_of(node) is not None else self._chunks(node))]
 
@@ -114,12 +114,12 @@ class TextSplitter:
         """Return the chunks of a text in order, without white space at their ends; none for a blank text.
 
         Args:
-            text: what to split; `start` and `end` of a chunk count its characters.
+            text: the text to split; `start` and `end` of a chunk count its characters.
             syntax: of this text; None means the splitter's.
             language: of this text; None means the splitter's.
 
         Raises:
-            InvalidInputError: `text` is no `str` or holds a lone surrogate.
+            InvalidInputError: `text` is not a `str`, or has a lone surrogate.
             IntegrationNotInstalledError: `semantic-text-splitter` is not installed.
         """
         splitter = _splitter(
@@ -136,13 +136,13 @@ class TextSplitter:
             raise InvalidInputError(msg) from error
         except UnicodeEncodeError as error:
             msg = (
-                "the text holds a lone surrogate, so it is no valid Unicode; decode its source with `errors='replace'`"
+                "the text holds a lone surrogate, so it is not valid Unicode; decode its source with `errors='replace'`"
             )
             raise InvalidInputError(msg) from error
 
 
 def _chunk_id(source: str, text: str, occurrence: int) -> str:
-    identity = json.dumps([source, text, occurrence])  # in JSON no two triples look the same
+    identity = json.dumps([source, text, occurrence])  # two different triples never have the same JSON
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
@@ -181,7 +181,7 @@ def _splitter(size: int, overlap: int, tokenizer: str | None, syntax: Syntax, la
 
 
 def _grammar(language: str) -> Any:
-    """Return the tree-sitter grammar of a language, or None where none is installed."""
+    """Return the tree-sitter grammar of a language, or None if none is installed."""
     if (found := _GRAMMARS.get(language.lower())) is None:
         return None
     module, function = found
@@ -192,7 +192,7 @@ def _grammar(language: str) -> Any:
 
 
 def _tokenizer_json(tokenizer: Any) -> str:
-    """Return a tokenizer as the JSON of the `tokenizers` library, without truncation and padding."""
+    """Return a tokenizer as JSON of the `tokenizers` library, without truncation and padding."""
     tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
     try:
         if isinstance(tokenizer, str) and tokenizer.startswith("{"):

@@ -1,4 +1,4 @@
-"""Inputs of any number: told from a single one, and taken a window at a time."""
+"""Iterables of inputs: the check that an argument is one, and the split into windows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def several(kind: Kind, inputs: Iterable[Any]) -> Iterator[Any]:
     """Return an iterator over inputs.
 
     Raises:
-        InvalidInputError: a single value came where several belong.
+        InvalidInputError: `inputs` is a single input.
     """
     if _is_one(kind, inputs):
         raise _not_several(kind, inputs)
@@ -25,15 +25,15 @@ def several(kind: Kind, inputs: Iterable[Any]) -> Iterator[Any]:
 
 
 def _is_one(kind: Kind, inputs: Any) -> bool:
-    """Tell what would iterate over something else: characters, keys, a file's lines, an image's rows of pixels."""
+    """Tell whether a value would iterate over its parts: characters, keys, lines of a file, rows of pixels."""
     if isinstance(inputs, str | bytes | bytearray | memoryview | Mapping):
         return True
     return kind == "image" and (hasattr(inputs, "read") or getattr(inputs, "ndim", None) in {2, 3})
 
 
 def _not_several(kind: Kind, inputs: Any) -> InvalidInputError:
-    what = f"got one `{type(inputs).__name__}` where several inputs belong"
-    return InvalidInputError(f"{what}; wrap it in a list or use `get_{kind}_embedding`")
+    got = f"got one `{type(inputs).__name__}` instead of an iterable of inputs"
+    return InvalidInputError(f"{got}; wrap it in a list or use `get_{kind}_embedding`")
 
 
 def windows(kind: Kind, inputs: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -1,4 +1,4 @@
-"""Threads that never hold up the end of the interpreter, and what they raise, raised where somebody waits."""
+"""Daemon threads that never delay interpreter exit, and hand their exceptions to the waiting caller."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_THREADS = 64
-"""How many threads of a sort one event loop waits for at once: thousands of tasks would else use up files and memory.
+"""Threads of one sort that an event loop waits for at once, so that thousands of tasks do not exhaust files and memory.
 
-A cancelled task waits no more and gives its turn back, so a hung thread holds up nobody.
+A cancelled task stops waiting and releases its place, so a hung thread blocks no other task.
 """
 
 _Turns: TypeAlias = "weakref.WeakValueDictionary[int, asyncio.Semaphore]"
-"""By the id of the loop. A semaphore holds its loop, so neither is kept; who has a turn or waits for one holds both."""
+"""By the id of the loop. A semaphore refers to its loop, so the map keeps neither; the tasks that use it keep both."""
 
 _long: _Turns = weakref.WeakValueDictionary()
 _brief: _Turns = weakref.WeakValueDictionary()
@@ -33,7 +33,7 @@ _brief: _Turns = weakref.WeakValueDictionary()
 async def in_thread(fn: Callable[[], T], *, brief: bool = False) -> T:
     """Run `fn` in a daemon thread with the caller's context; cancelling stops the wait, not the thread.
 
-    What is `brief`, such as a look into the cache, never queues behind hooks that wait for a slow provider.
+    Brief work, such as a cache lookup, has its own limit of threads, so it never queues behind slow provider calls.
 
     Not `asyncio.to_thread`: its executor is joined when the loop closes, so one hung call would hold up Ctrl-C.
     """
@@ -51,7 +51,7 @@ async def _in_thread(fn: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
 
     def work() -> None:
         report(done, context, lambda: results.append(fn()))
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for this any more
+        with suppress(RuntimeError):  # the loop is closed, so no task waits for the result
             loop.call_soon_threadsafe(_settle, finished)
 
     context = contextvars.copy_context()
@@ -64,10 +64,10 @@ async def _in_thread(fn: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
 def report(
     done: queue.SimpleQueue[BaseException | None], context: contextvars.Context, work: Callable[[], None]
 ) -> None:
-    """Run `work` in a worker thread and hand what it raises to whoever waits."""
+    """Run `work` in a worker thread and report its exception, or None, to the waiting caller."""
     try:
         context.run(work)
-    except BaseException as error:  # raised again where somebody waits
+    except BaseException as error:  # raised again in the waiting caller
         done.put(error)
     else:
         done.put(None)
@@ -79,7 +79,7 @@ def _settle(finished: asyncio.Future[None]) -> None:
 
 
 def raise_(error: BaseException | None) -> None:
-    """Raise an error, if it is one, in a frame that does not hold it: else both wait for the garbage collector."""
+    """Raise an error, if any, from a frame that drops it, so that no cycle waits for the garbage collector."""
     try:
         if error is not None:
             raise error
@@ -88,14 +88,14 @@ def raise_(error: BaseException | None) -> None:
 
 
 class _Daemons:
-    """Daemon threads, made on demand and kept a while: a hung provider call never holds up interpreter exit."""
+    """A pool of daemon threads, started on demand and reused: a hung provider call never delays interpreter exit."""
 
     def __init__(self, idle_seconds: float = 10.0) -> None:
         self._idle_seconds = idle_seconds
         self.reset()
 
     def reset(self) -> None:
-        """Forget every thread; a forked child has none of them."""
+        """Forget all threads, because a forked child has none of them."""
         self._lock = threading.Lock()
         self._queue: queue.Queue[Callable[[], None]] = queue.Queue()
         self._idle = 0

@@ -1,10 +1,10 @@
 """Every error of the package, in one tree.
 
     EmbedError
-    ├── InvalidInputError (ValueError)        an input that no model could embed
-    │   └── InputTooLongError                 longer than the model, and `long_text="error"`
-    ├── ConfigurationError (ValueError)       a setting, spec or saved config that makes no sense
-    │   └── UnknownProviderError              no installed package declares that name
+    ├── InvalidInputError (ValueError)        an input that cannot be embedded
+    │   └── InputTooLongError                 over the model's limit, with `long_text="error"`
+    ├── ConfigurationError (ValueError)       an invalid setting, spec or saved configuration
+    │   └── UnknownProviderError              no installed package declares the provider
     ├── IntegrationNotInstalledError (ImportError)
     ├── ProviderError                         the provider, or a hook, failed
     │   ├── AuthenticationError
@@ -12,10 +12,10 @@
     │   ├── RateLimitError                    (can succeed later)
     │   ├── ProviderTimeoutError              (can succeed later)
     │   └── ProviderUnavailableError          (can succeed later)
-    ├── EmbeddingIntegrityError               an answer that does not fit the question
-    ├── SpaceMismatchError                    vectors of two models that may not be compared
-    ├── StoreError                            a key-value store's file that cannot be read or written
-    └── BatchError                            several batches of one call failed for different reasons
+    ├── EmbeddingIntegrityError               an answer that does not fit the request
+    ├── SpaceMismatchError                    vectors of two spaces, which may not be compared
+    ├── StoreError                            the file of a key-value store cannot be read or written
+    └── BatchError                            inputs of one call failed for different reasons
 
 `RateLimitError`, `ProviderTimeoutError` and `ProviderUnavailableError` are the only errors a retry can cure.
 """
@@ -46,11 +46,11 @@ __all__ = [
 
 
 class EmbedError(Exception):
-    """The root of every error this package raises.
+    """The base class of every error of this package.
 
     Attributes:
-        indices: positions that the error is about, in the caller's input; a hook gives them in its batch.
-        completed: float32 vector of shape (dimension,) by input position, for what was finished before the error.
+        indices: positions of the inputs at fault, in the caller's input; a hook gives positions in its batch.
+        completed: the vectors of all finished inputs, float32 of shape (dimension,), by input position.
     """
 
     retryable: ClassVar[bool] = False
@@ -63,7 +63,7 @@ class EmbedError(Exception):
 
     @property
     def failed(self) -> Mapping[int, Exception]:
-        """The reason of each input that failed, by position. What is neither here nor `completed` was never sent."""
+        """The reason of each failed input, by position. An input in neither `failed` nor `completed` was never sent."""
         return {index: self if reason is None else reason for index, reason in self._reasons.items()}
 
     @failed.setter
@@ -72,32 +72,32 @@ class EmbedError(Exception):
 
 
 class InvalidInputError(EmbedError, ValueError):
-    """An input that cannot be embedded; `indices` says which."""
+    """An input that cannot be embedded; `indices` has its position."""
 
 
 class InputTooLongError(InvalidInputError):
-    """An input longer than the model takes, where the policy is not to truncate."""
+    """An input over the model's limit, with the policy `long_text="error"`."""
 
 
 class ConfigurationError(EmbedError, ValueError):
-    """A setting, a spec or a saved configuration that makes no sense."""
+    """An invalid setting, spec or saved configuration."""
 
 
 class UnknownProviderError(ConfigurationError):
-    """No installed package declares the provider that a spec or a saved configuration names."""
+    """No installed package declares the provider of a spec or a saved configuration."""
 
 
 class IntegrationNotInstalledError(EmbedError, ImportError):
-    """A package that the request needs is not installed or does not import; the cause is kept."""
+    """A required package is not installed, or its import fails with the `__cause__`."""
 
 
 class ProviderError(EmbedError):
-    """The provider, or the integration's hook, raised; its own exception is the `__cause__`.
+    """The provider or the integration's hook failed; the original exception is the `__cause__`.
 
     Attributes:
-        status_code: the HTTP status, where there was one.
-        retry_after: seconds the provider asked to wait, where it did.
-        request_id: the provider's own id of the failed request, where it gave one.
+        status_code: the HTTP status, if any.
+        retry_after: the seconds that the provider asked to wait, if any.
+        request_id: the provider's id of the failed request, if any.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ProviderError(EmbedError):
 
 
 class AuthenticationError(ProviderError):
-    """The provider refused the credentials, or there are none."""
+    """The provider refused the credentials, or the credentials are missing."""
 
 
 class QuotaExceededError(ProviderError):
@@ -124,7 +124,7 @@ class QuotaExceededError(ProviderError):
 
 
 class RateLimitError(ProviderError):
-    """Too many requests or tokens for now; `retry_after` says how long to wait if the provider did."""
+    """Too many requests or tokens at the moment; `retry_after` is the wait, if the provider named it."""
 
     retryable = True
 
@@ -136,22 +136,22 @@ class ProviderTimeoutError(ProviderError):
 
 
 class ProviderUnavailableError(ProviderError):
-    """The provider could not be reached, or answered that it is down (5xx)."""
+    """The provider could not be reached, or answered with a server error (5xx)."""
 
     retryable = True
 
 
 class EmbeddingIntegrityError(EmbedError):
-    """The provider's answer does not fit the request: count, order, dimension or a value that is not finite."""
+    """The provider's answer does not fit the request: wrong count, order or dimension, or no finite numbers."""
 
 
 class SpaceMismatchError(EmbedError):
-    """Two sets of vectors come from different spaces and may not be compared."""
+    """Vectors come from two different spaces and may not be compared."""
 
 
 class StoreError(EmbedError):
-    """A key-value store's file cannot be read or written; as a cache it is reported and bypassed."""
+    """The file of a key-value store cannot be read or written; a failing cache is reported and bypassed."""
 
 
 class BatchError(EmbedError):
-    """Several batches failed, for different reasons; the first one is the `__cause__`."""
+    """Inputs failed for different reasons; the first reason is the `__cause__`."""

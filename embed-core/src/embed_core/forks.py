@@ -1,4 +1,4 @@
-"""What a forked child finds of its parent's threads: nothing that is locked or under way, for they are not there."""
+"""State after a fork: the parent's other threads do not exist in the child, so their locks and work are reset."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 class Resettable(Protocol):
-    """What can begin anew."""
+    """An object with state that belongs to threads."""
 
     def reset(self) -> None:
-        """Forget what belonged to the threads of the parent; called when the child has no other thread yet."""
+        """Forget the state of the parent's threads; called before the child starts a second thread."""
         ...
 
 
@@ -20,15 +20,15 @@ _every: weakref.WeakSet[Resettable] = weakref.WeakSet()
 
 
 def reset_in_children(one: Resettable) -> None:
-    """Have `one.reset()` called in every child that is forked while `one` is alive."""
+    """Call `one.reset()` in every child that is forked during the lifetime of `one`."""
     _every.add(one)
 
 
 class Lock:
-    """A lock that is open in a forked child: the thread that held it is not there to open it.
+    """A reentrant lock that is open in a forked child, where its holder does not exist.
 
-    So what it guards must make sense after each single step, as Python's own dictionaries and queues do. The thread
-    that holds it may take it again.
+    A fork may happen between any two steps of the holder. So the guarded state must be valid after every step, as
+    Python's own dictionaries and queues are.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Lock:
         reset_in_children(self)
 
     def reset(self) -> None:
-        """Be open."""
+        """Open the lock."""
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:

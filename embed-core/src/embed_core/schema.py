@@ -1,4 +1,4 @@
-"""Nodes: pieces of documents with metadata, and what of them goes into an embedding."""
+"""Nodes: pieces of documents with metadata, and the text of each that a model embeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embed_core.errors import InvalidInputError
 
 
 class MetadataMode(StrEnum):
-    """For whom a node's content is put together; the values are LlamaIndex's."""
+    """The reader of a node's content, which decides the metadata in it; the values are LlamaIndex's."""
 
     ALL = "all"
     EMBED = "embed"
@@ -29,27 +29,27 @@ class MetadataMode(StrEnum):
 
 
 class SupportsEmbedding(Protocol):
-    """Anything with content and a place for a vector is a node; LlamaIndex's own nodes are."""
+    """A node: any object with content and an attribute for the vector, such as LlamaIndex's nodes."""
 
     embedding: Any
 
     def get_content(self, metadata_mode: Any = ...) -> str:
-        """Return the text, with metadata as the mode asks."""
+        """Return the text, with the metadata of the mode."""
         ...
 
 
 class BaseNode(BaseModel, ABC):
-    """What all nodes have; fields and defaults are LlamaIndex's.
+    """Base class of all nodes; fields and defaults are LlamaIndex's.
 
     Attributes:
-        id_: unique among the nodes of a collection; a random UUID where none is given.
+        id_: unique among the nodes of a collection; a random UUID by default.
         embedding: the vector, once a model has set it.
-        metadata: what is known about the content; the lines that go before it, in this order.
-        excluded_embed_metadata_keys: metadata that a model does not get to see.
-        excluded_llm_metadata_keys: metadata that a language model does not get to see.
+        metadata: facts about the content; printed before it, one line per key, in this order.
+        excluded_embed_metadata_keys: metadata hidden from embedding models.
+        excluded_llm_metadata_keys: metadata hidden from language models.
         metadata_template: one line of metadata, with `{key}` and `{value}`.
-        metadata_separator: what stands between those lines.
-        ref_doc_id: `id_` of the document the node was split from.
+        metadata_separator: separates the lines of metadata.
+        ref_doc_id: `id_` of the document from which the node was split.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,15 +65,15 @@ class BaseNode(BaseModel, ABC):
 
     @property
     def node_id(self) -> str:
-        """The same as `id_`."""
+        """Equal to `id_`."""
         return self.id_
 
     @abstractmethod
     def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
-        """Return the content as text, with metadata as the mode asks."""
+        """Return the content as text, with the metadata of the mode."""
 
     def get_metadata_str(self, mode: MetadataMode = MetadataMode.ALL) -> str:
-        """Return the metadata that the mode shows, a line for each key."""
+        """Return the metadata of the mode, a line for each key."""
         if mode == MetadataMode.NONE:
             return ""
         hidden: list[str] = []
@@ -92,7 +92,7 @@ class BaseNode(BaseModel, ABC):
         """A stable hash of content and metadata, without `id_`, `ref_doc_id` and embedding: 32 hexadecimal digits.
 
         Raises:
-            InvalidInputError: the metadata holds something that has no stable form, or is no plain data.
+            InvalidInputError: a value in the metadata has no stable JSON form.
         """
         own = self.model_dump(exclude={"id_", "embedding", "ref_doc_id"})
         identity = [type(self).__qualname__, self.get_content(metadata_mode=MetadataMode.EMBED), own]
@@ -108,14 +108,14 @@ class TextNode(BaseNode):
     """A piece of text.
 
     Attributes:
-        text_template: how metadata and text are put together, with `{metadata_str}` and `{content}`.
+        text_template: joins metadata and text, with `{metadata_str}` and `{content}`.
     """
 
     text: str = ""
     text_template: str = "{metadata_str}\n\n{content}"
 
     def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
-        """Return the text, after the metadata that the mode shows."""
+        """Return the text, after the metadata of the mode."""
         metadata = self.get_metadata_str(metadata_mode).strip()
         if not metadata:
             return self.text
@@ -127,18 +127,18 @@ class Document(TextNode):
 
     @property
     def doc_id(self) -> str:
-        """The same as `id_`."""
+        """Equal to `id_`."""
         return self.id_
 
 
 class ImageNode(TextNode):
-    """An image, with a text about it where there is one.
+    """An image, with an optional text about it.
 
     Attributes:
         image: the content of an image file in base64, or a `data:` URI; bytes are encoded.
-        image_path: a path to it.
-        image_url: a web address of it.
-        image_mimetype: such as "image/png"; informative.
+        image_path: the path of the image file.
+        image_url: the web address of the image.
+        image_mimetype: such as "image/png"; for information only.
     """
 
     image: str | None = Field(default=None, repr=False)
@@ -153,7 +153,7 @@ class ImageNode(TextNode):
 
     @property
     def hash(self) -> str:
-        """A stable hash of image, text and metadata; an image in a file counts by its content.
+        """A stable hash of image, text and metadata; an image file is hashed by its content.
 
         Raises:
             InvalidInputError: the file cannot be read, or the metadata has no stable form.
@@ -170,7 +170,7 @@ class ImageNode(TextNode):
 
 
 def image_of(node: Any) -> Any | None:
-    """Return the image of a node as models take it, bytes, path or address; None where there is none.
+    """Return the image of a node in a form that models accept (bytes, path or address), or None.
 
     Raises:
         InvalidInputError: the node's `image` is not base64.
@@ -188,7 +188,7 @@ def image_of(node: Any) -> Any | None:
 
 
 def _tagged(value: Any) -> Any:
-    """Return a stable JSON form of what JSON does not know, with its type, so that no two types look the same."""
+    """Return a stable JSON form of a value that JSON lacks, with its type, so that values of two types differ."""
     match value:
         case set() | frozenset():
             plain: Any = sorted(json.dumps(one, sort_keys=True, default=_tagged) for one in value)
