@@ -23,7 +23,7 @@ from embed_core._arguments import (
     plain,
     scrubbed,
 )
-from embed_core._copies import kept, made_like
+from embed_core._copies import kept, made_like, same
 from embed_core._plugins import registered_name
 from embed_core._tracked import Changes, tracked, untracked
 from embed_core._types import OPERATIONAL
@@ -235,7 +235,7 @@ class Config(BaseModel, metaclass=_Remembering):
             super().__setattr__(name, value)
             return
         former = self.__dict__.get(name, OPAQUE)
-        if self._is_fixed() and not self._is_operational(name) and not _is_same(former, value):
+        if self._is_fixed() and not self._is_operational(name) and not same(former, value):
             msg = (
                 f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
                 f"make another one: `model.with_({name}=…)`"
@@ -292,9 +292,3 @@ class _Lenient(GenerateJsonSchema):
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
         return {}
-
-
-def _is_same(former: Any, value: Any) -> bool:
-    """Tell whether nothing changed, where that is easily told."""
-    plain_data = isinstance(value, str | bytes | int | float | bool | None)
-    return value is former or (plain_data and type(value) is type(former) and bool(value == former))

@@ -36,7 +36,7 @@ def made_like(
         return cls(**{**fields, **changes})
     model = _constructed(cls, arguments)
     made = fields_of(model)
-    assigned = {name: value for name, value in fields.items() if not _equal(made.get(name), value)}
+    assigned = {name: value for name, value in fields.items() if not same(made.get(name), value)}
     if changes:
         own = {name: value for name, value in changes.items() if name in made and name not in arguments}
         model = _constructed(cls, {**arguments, **changes}, leave_out=own)
@@ -88,5 +88,9 @@ def _constructed(cls: type[ModelT], arguments: Mapping[str, Any], leave_out: Col
     return cls(*arguments.get(UNNAMED, ()), **given)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and bool(one == other))
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same, where that is easily told: arrays are compared by identity."""
+    if one is other:
+        return True
+    equal = type(one) is type(other) and one == other
+    return equal is True
