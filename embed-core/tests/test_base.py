@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+from unittest.mock import AsyncMock, MagicMock
 
 import numpy as np
 import pytest
-from embed_core import MockEmbedding
+from embed_core import BaseEmbedding, MockEmbedding
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import ScriptedEmbedding
@@ -67,3 +68,26 @@ def test_an_array_has_no_gaps_and_names_the_method_that_has(kind):
         asyncio.run(getattr(model, f"aembed_{kind}")(["a"], on_error="none"))
     named = re.search("use `(.*)` for", str(caught.value))[1]
     assert getattr(model, named)(["a", None], on_error="none")[1] is None
+
+
+class Plain(BaseEmbedding):
+    """Writes the two hooks that every integration writes."""
+
+    def _get_query_embedding(self, query):
+        return [0.0]
+
+    def _get_text_embedding(self, text):
+        return [0.0]
+
+
+@pytest.mark.parametrize(("hook", "answer"), [("_aget_text_embedding", [1.0]), ("_aget_text_embeddings", [[1.0]])])
+def test_a_mock_in_place_of_an_async_hook_is_called(monkeypatch, hook, answer):
+    monkeypatch.setattr(Plain, hook, AsyncMock(return_value=answer))
+    assert asyncio.run(Plain().aget_text_embedding_batch(["a"])) == [[1.0]]
+    getattr(Plain, hook).assert_awaited_once()
+
+
+def test_a_mock_in_place_of_a_batch_hook_is_called_in_both_colours(monkeypatch):
+    monkeypatch.setattr(Plain, "_get_text_embeddings", MagicMock(return_value=[[1.0]]))
+    assert Plain().get_text_embedding_batch(["a"]) == asyncio.run(Plain().aget_text_embedding_batch(["a"])) == [[1.0]]
+    assert Plain._get_text_embeddings.call_count == 2

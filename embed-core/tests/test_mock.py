@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import numpy as np
-from embed_core import MockCall, MockEmbedding
+import pytest
+from embed_core import MockCall, MockEmbedding, MockMultiModalEmbedding, MockSparseEmbedding
 from embed_core._mock import hashed_unit_vector
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,3 +48,21 @@ def test_calls_are_counted_by_kind_and_input():
 def test_one_dimension_has_a_unit_vector_too():
     assert abs(MockEmbedding(embed_dim=1).get_text_embedding("a")[0]) == 1.0
     assert np.linalg.norm(hashed_unit_vector(b"", 3)) > 0.99
+
+
+def test_a_sparse_mock_counts_words_and_calls():
+    model = MockSparseEmbedding(embed_batch_size=2)
+    bread, twice, none = model.get_text_embedding_batch(["rye bread", "bread and bread", " "])
+    assert sorted(twice.values()) == [1.0, 2.0]
+    assert model.similarity(bread, twice) == 2.0
+    assert len(none) == 0
+    assert model.get_query_embedding("rye bread") == bread == MockSparseEmbedding().get_text_embedding("bread rye")
+    assert (model.call_count, model.input_count) == (3, 4)
+    assert set(MockSparseEmbedding(embed_dim=1).get_text_embedding("a b")) == {0}
+
+
+@pytest.mark.parametrize("cls", [MockEmbedding, MockMultiModalEmbedding, MockSparseEmbedding])
+def test_the_fields_have_a_json_schema(cls):
+    schema = cls.model_json_schema()
+    assert {"model_name", "embed_dim", "embeddings_cache"} <= schema["properties"].keys()
+    assert schema["properties"]["embed_dim"]["type"] == "integer"

@@ -2,10 +2,11 @@
 
 import sys
 import types
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from embed_core import BaseEmbedding, MockEmbedding, resolve_embed_model
+from embed_core import BaseEmbedding, MockEmbedding, MockSparseEmbedding, resolve_embed_model
 from embed_core._plugins import ADAPTERS, EMBEDDINGS
 from embed_core._registry import plugin_of
 from embed_core._settings import Settings, change_settings
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 SOURCE = """
 from typing import Annotated, ClassVar
-from embed_core import MockEmbedding, OPERATIONAL
+from embed_core import MockEmbedding, OPERATIONAL, get_from_param_or_env
 from pydantic import SecretStr
 
 class Acme(MockEmbedding):
@@ -44,6 +45,14 @@ class Prefixed(Acme):
     def from_spec(cls, model, /, **options):
         return cls(model_name=f"prefix/{model or 'own'}", **options)
 
+class Ported(MockEmbedding):  # as integrations are written for LlamaIndex
+    provider: ClassVar[str | None] = None
+    size: int = 8
+    trust_remote_code: bool = False
+
+    def __init__(self, model="own", size=8, api_key=None, trust_remote_code=False):
+        super().__init__(model_name=model, size=size, trust_remote_code=trust_remote_code)
+
 NOT_A_MODEL = "text"
 
 def adapt(foreign):
@@ -56,6 +65,7 @@ ENTRIES = {
     EMBEDDINGS: {
         "acme": "acme_models:Acme",
         "prefixed": "acme_models:Prefixed",
+        "ported": "acme_models:Ported",
         "notmodel": "acme_models:NOT_A_MODEL",
         "notclass": "acme_models:adapt",
         "failing": "failing_models:Failing",
@@ -133,6 +143,38 @@ def test_a_class_may_read_its_specs_in_its_own_way(acme):
     assert resolve_embed_model("prefixed").model_name == "prefix/own"
 
 
+@pytest.mark.parametrize("spec", ["ported:m?size=5", "ported:m?size=5&trust_remote_code=false"])
+def test_the_model_and_the_options_reach_a_constructor_that_calls_it_model(acme, spec):
+    model = resolve_embed_model(spec)
+    assert (model.model_name, model.size) == ("m", 5)
+    assert resolve_embed_model("ported").model_name == "own"
+
+
+def test_an_option_that_the_constructor_does_not_take_is_told(acme):
+    with pytest.raises(ConfigurationError, match=r"`ported:m` cannot be made: .*unexpected keyword argument 'sise'"):
+        resolve_embed_model("ported:m?sise=5")
+
+
+@pytest.mark.parametrize("path", [Path("models/one?two:three"), Path("/models/one"), Path("~/one"), Path("one")])
+def test_a_path_is_the_folder_of_a_local_model(install, tmp_path, monkeypatch, path):
+    local = {EMBEDDINGS: {"local": "acme_models:Acme"}}
+    install("embeddings-huggingface", local, {"acme_models": SOURCE}, version="9.0")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = resolve_embed_model(path, dimensions=3)
+    assert model.model_name == str(path.expanduser().absolute())
+    assert model.dimensions == 3
+
+
+def test_a_class_is_constructed_with_the_options():
+    model = resolve_embed_model(MockEmbedding, embed_dim=3)
+    assert type(model) is MockEmbedding
+    assert model.embed_dim == 3
+    with pytest.raises(ConfigurationError, match="`MockEmbedding` has no argument `dim`; did you mean `embed_dim`"):
+        resolve_embed_model(MockEmbedding, dim=3)
+    with pytest.raises(ConfigurationError, match=r"`BaseEmbedding` cannot be made: .*abstract"):
+        resolve_embed_model(BaseEmbedding)
+
+
 def test_none_disables_embeddings():
     model = resolve_embed_model(None)
     assert type(model) is MockEmbedding
@@ -178,6 +220,19 @@ def test_options_win_over_a_saved_configuration(acme):
     assert saved == resolve_embed_model("acme:m?dimensions=3").to_dict()
 
 
+def test_a_class_without_provider_is_saved_under_the_name_it_is_registered_by(acme):
+    model = resolve_embed_model("ported:m?size=5")
+    saved = model.to_dict()
+    assert saved["provider"] == "ported"
+    again = resolve_embed_model(saved)
+    assert type(again) is type(model)
+    assert (again.model_name, again.size, again.fingerprint) == ("m", 5, model.fingerprint)
+    assert type(model).from_dict(saved).size == 5
+    assert model._origin().provider == "ported"
+    with pytest.raises(ConfigurationError, match="is of provider `mock`, not `ported`"):
+        type(model).from_dict({"provider": "mock"})
+
+
 @pytest.mark.parametrize("provider", ["os", "os.path", "acme_models:Acme", "acme_models", "builtins:eval", ""])
 def test_a_saved_configuration_never_names_a_module(acme, provider):
     with pytest.raises(UnknownProviderError):
@@ -203,6 +258,20 @@ def test_a_saved_configuration_cannot_let_foreign_code_run(acme):
         resolve_embed_model(saved)
     assert resolve_embed_model(saved, trust_remote_code=True).trust_remote_code
     assert not resolve_embed_model(saved | {"trust_remote_code": False}).trust_remote_code
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments"), [({"trust_remote_code": True}, {}), ({}, {"trust_remote_code": True})]
+)
+def test_foreign_code_hides_neither_in_fields_nor_in_arguments(acme, values, arguments):
+    saved = resolve_embed_model("ported:theirs").to_dict()
+    saved = {**saved, **values, "arguments": {**saved["arguments"], **arguments}}
+    with pytest.raises(
+        ConfigurationError, match=r"`theirs` lets code .* as in `ported:theirs\?trust_remote_code=True`"
+    ):
+        resolve_embed_model(saved)
+    assert resolve_embed_model(saved, trust_remote_code=True).trust_remote_code
+    assert not resolve_embed_model(saved, trust_remote_code=False).trust_remote_code
 
 
 # The default
@@ -380,6 +449,8 @@ def test_a_provider_that_embed_plugins_leaves_out_is_told_so(acme, monkeypatch):
         ("local", "embeddings-huggingface"),
         ("local:./folder", "embeddings-huggingface"),
         ("clip:openai/clip-vit-base-patch32", "embeddings-huggingface"),
+        ("sentence-transformers:all-MiniLM-L6-v2", "embeddings-huggingface"),
+        (Path("folder"), "embeddings-huggingface"),
     ],
 )
 def test_a_known_provider_without_its_package_gives_the_pip_line(acme, monkeypatch, spec, package):
@@ -437,7 +508,7 @@ def test_a_foreign_object_whose_package_is_missing_gives_the_pip_line(acme, monk
         resolve_embed_model(foreign("sentence_transformers.SentenceTransformer"))
 
 
-@pytest.mark.parametrize("spec", [3, b"mock", ["mock"], MockEmbedding, object(), types])
+@pytest.mark.parametrize("spec", [3, b"mock", ["mock"], MockSparseEmbedding, int, object(), types])
 def test_anything_else_is_no_model(acme, spec):
     with pytest.raises(ConfigurationError, match="is no model; expected a spec"):
         resolve_embed_model(spec)

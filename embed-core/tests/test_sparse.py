@@ -57,6 +57,36 @@ def test_the_dot_product_is_that_of_the_dense_vectors(one, other):
     assert BaseSparseEmbedding.similarity(SparseVector.of(one), SparseVector.of(other)) == pytest.approx(expected)
 
 
+@given(st.lists(ENTRIES, min_size=1, max_size=4))
+def test_the_mean_is_that_of_the_dense_vectors(all_entries):
+    mean, indices = SparseVector.mean(all_entries), {index for one in all_entries for index in one}
+    assert set(mean) <= indices
+    for index in indices:
+        expected = np.mean([one.get(index, 0.0) for one in all_entries])
+        assert mean.get(index, 0.0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_mean_of_nothing_is_refused():
+    with pytest.raises(InvalidInputError, match="no embeddings to average"):
+        SparseVector.mean([])
+
+
+def largest(vectors):
+    return {index: max(vector.get(index, 0.0) for vector in vectors) for vector in vectors for index in vector}
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize(("aggregate", "expected"), [(None, {97: 1.0, 98: 0.5}), (largest, {97: 2.0, 98: 1.0})])
+def test_queries_are_reduced_to_one_vector(colour, aggregate, expected):
+    model, queries = Words(answer=lambda texts, _: [{ord(text[0]): len(text)} for text in texts]), iter(["aa", "b"])
+    if colour == "sync":
+        assert model.get_agg_embedding_from_queries(queries, aggregate) == expected
+    else:
+        assert asyncio.run(model.aget_agg_embedding_from_queries(queries, aggregate)) == expected
+    with pytest.raises(InvalidInputError):
+        model.get_agg_embedding_from_queries([])
+
+
 @pytest.mark.parametrize(
     ("indices", "values"),
     [([1, 1], [1, 2]), ([-1], [1]), ([1], [np.nan]), ([1], [1e300]), ([1], [1, 2]), ([1.5], [1])]

@@ -1,5 +1,6 @@
 """embed-core: the right vector for the right input, always."""
 
+from embed_core._arguments import get_from_param_or_env
 from embed_core._base import BaseEmbedding
 from embed_core._cache import Cache
 from embed_core._engine import aembed, cache_of, embed, estimate
@@ -7,7 +8,7 @@ from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
 from embed_core._limits import RateLimiter
-from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding
+from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding, MockSparseEmbedding
 from embed_core._model import Model
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._plugins import Plugin, installed_providers
@@ -19,7 +20,17 @@ from embed_core._sparse import BaseSparseEmbedding, SparseVector
 from embed_core._splitting import Chunk, TextSplitter
 from embed_core._state import Places
 from embed_core._threads import in_thread
-from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
+from embed_core._types import (
+    DEFAULT_EMBED_BATCH_SIZE,
+    OPERATIONAL,
+    Embedding,
+    ImageType,
+    Kind,
+    Middleware,
+    ProviderResponse,
+    Request,
+    Vectors,
+)
 from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
 from embed_core.middleware.weighed import Estimate
@@ -27,6 +38,7 @@ from embed_core.pipeline import IngestionPipeline, IngestionResult
 from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode
 
 __all__ = [
+    "DEFAULT_EMBED_BATCH_SIZE",
     "OPERATIONAL",
     "BaseEmbedding",
     "BaseNode",
@@ -39,6 +51,7 @@ __all__ = [
     "Ended",
     "Estimate",
     "ImageNode",
+    "ImageType",
     "ImageUrls",
     "IngestionPipeline",
     "IngestionResult",
@@ -48,6 +61,7 @@ __all__ = [
     "MockCall",
     "MockEmbedding",
     "MockMultiModalEmbedding",
+    "MockSparseEmbedding",
     "Model",
     "MultiModalEmbedding",
     "Places",
@@ -67,6 +81,7 @@ __all__ = [
     "cache_of",
     "embed",
     "estimate",
+    "get_from_param_or_env",
     "in_thread",
     "installed_providers",
     "load_embedding",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -12,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from embed_core._types import OPERATIONAL
+from embed_core.errors import ConfigurationError
 
 _SECRET = ("key", "password", "secret", "token", "credential", "credentials")
 _CREDENTIALS = (
@@ -87,6 +89,35 @@ def parameters(cls: type) -> set[str]:
     return {name for init in constructors(cls) for name in inspect.signature(init).parameters}
 
 
+def names_model(cls: type) -> str:
+    """Return the parameter by which a class's constructor takes the model: most often `model_name`."""
+    taken = (inspect.signature(init).parameters for init in constructors(cls))
+    named = (name for parameters in taken for name in ("model_name", "model", "model_id") if name in parameters)
+    return next(named, "model_name")
+
+
+def get_from_param_or_env(
+    key: str, param: str | None = None, env_key: str | None = None, default: str | None = None
+) -> str:
+    """Return a setting that was passed, else that of an environment variable, else a default, as LlamaIndex does.
+
+    Args:
+        key: the argument's name, for the error.
+        param: the argument.
+        env_key: the environment variable.
+        default: taken where neither is there; None means that the setting is required.
+
+    Raises:
+        ConfigurationError: nothing gives the setting.
+    """
+    found = param if param is not None else os.environ.get(env_key or "") or default
+    if found is None:
+        hint = f", or set the environment variable `{env_key}`" if env_key else ""
+        msg = f"`{key}` is missing; pass `{key}=`{hint}"
+        raise ConfigurationError(msg)
+    return found
+
+
 def named(
     inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Mapping[str, Any], *, defaults: bool = True
 ) -> dict[str, Any]:
@@ -120,6 +151,8 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it; `OPAQUE` for an object, of which nobody can tell whether another is the same."""
     if isinstance(value, Enum):
         return plain(value.value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     found: Any = OPAQUE

@@ -18,6 +18,7 @@ from embed_core._arguments import (
     is_secret,
     is_transport,
     named,
+    names_model,
     operational,
     parameters,
     plain,
@@ -136,7 +137,7 @@ class Config(BaseModel, metaclass=_Remembering):
             model: the text after the colon; empty means the provider's own default.
             options: fields; those from a spec are strings, which pydantic converts.
         """
-        return cls(**({"model_name": model} if model else {}) | options)
+        return cls(**({names_model(cls): model} if model else {}) | options)
 
     @classmethod
     def class_name(cls) -> str:

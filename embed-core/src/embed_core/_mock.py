@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from abc import abstractmethod
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -13,7 +14,9 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core._base import BaseEmbedding
+from embed_core._model import Model
 from embed_core._multimodal import MultiModalEmbedding
+from embed_core._sparse import BaseSparseEmbedding
 from embed_core._types import Kind, Vectors
 from embed_core.forks import Lock
 
@@ -29,18 +32,10 @@ class MockCall:
     inputs: tuple[Any, ...]
 
 
-class MockEmbedding(BaseEmbedding):
-    """Gives every text a unit vector made from its hash, and counts what it is asked.
-
-    The same text gets the same vector as query and as document; different texts get different ones (from two
-    dimensions on: one dimension has only two unit vectors).
-    """
-
-    provider: ClassVar[str | None] = "mock"
-    normalizes: ClassVar[bool] = True
+class _Mock(Model):
+    """Answers by a function of the content alone, and counts provider calls and their inputs."""
 
     model_name: str = "mock"
-    embed_dim: int = Field(default=8, ge=1)
 
     _calls: deque[MockCall] = PrivateAttr(default_factory=lambda: deque(maxlen=_REMEMBERED_CALLS))
     _counts: list[int] = PrivateAttr(default_factory=lambda: [0, 0])
@@ -67,12 +62,16 @@ class MockEmbedding(BaseEmbedding):
             self._calls.clear()
             self._counts[:] = [0, 0]
 
-    def _answer(self, kind: Kind, inputs: Sequence[Any], contents: Sequence[bytes]) -> Vectors:
+    @abstractmethod
+    def _vectors_of(self, contents: Sequence[bytes]) -> Any:
+        """Return a vector for each content, which depends on nothing else."""
+
+    def _answer(self, kind: Kind, inputs: Sequence[Any], contents: Sequence[bytes]) -> Any:
         with self._counting:
             self._calls.append(MockCall(kind, tuple(inputs)))
             self._counts[0] += 1
             self._counts[1] += len(inputs)
-        return np.array([hashed_unit_vector(content, self.embed_dim) for content in contents])
+        return self._vectors_of(contents)
 
     def _get_query_embedding(self, query: str) -> Any:
         return self._answer("query", [query], [query.encode()])[0]
@@ -80,17 +79,33 @@ class MockEmbedding(BaseEmbedding):
     def _get_text_embedding(self, text: str) -> Any:
         return self._answer("text", [text], [text.encode()])[0]
 
-    def _get_query_embeddings(self, queries: list[str]) -> Vectors:
+    def _get_query_embeddings(self, queries: list[str]) -> Any:
         return self._answer("query", queries, [query.encode() for query in queries])
 
-    def _get_text_embeddings(self, texts: list[str]) -> Vectors:
+    def _get_text_embeddings(self, texts: list[str]) -> Any:
         return self._answer("text", texts, [text.encode() for text in texts])
 
-    async def _aget_query_embeddings(self, queries: list[str]) -> Vectors:
+    async def _aget_query_embeddings(self, queries: list[str]) -> Any:
         return self._get_query_embeddings(queries)
 
-    async def _aget_text_embeddings(self, texts: list[str]) -> Vectors:
+    async def _aget_text_embeddings(self, texts: list[str]) -> Any:
         return self._get_text_embeddings(texts)
+
+
+class MockEmbedding(_Mock, BaseEmbedding):
+    """Gives every text a unit vector made from its hash, and counts provider calls.
+
+    The same text gets the same vector as query and as document; different texts get different ones (from two
+    dimensions on: one dimension has only two unit vectors).
+    """
+
+    provider: ClassVar[str | None] = "mock"
+    normalizes: ClassVar[bool] = True
+
+    embed_dim: int = Field(default=8, ge=1)
+
+    def _vectors_of(self, contents: Sequence[bytes]) -> Vectors:
+        return np.array([hashed_unit_vector(content, self.embed_dim) for content in contents])
 
     def _declared_dimension(self) -> int:
         return self.embed_dim
@@ -104,11 +119,32 @@ class MockMultiModalEmbedding(MockEmbedding, MultiModalEmbedding):
     def _get_image_embedding(self, image: BytesIO) -> Any:
         return self._answer("image", [image], [_IMAGE + image.getvalue()])[0]
 
-    def _get_image_embeddings(self, images: list[BytesIO]) -> Vectors:
+    def _get_image_embeddings(self, images: list[BytesIO]) -> Any:
         return self._answer("image", images, [_IMAGE + image.getvalue() for image in images])
 
-    async def _aget_image_embeddings(self, images: list[BytesIO]) -> Vectors:
+    async def _aget_image_embeddings(self, images: list[BytesIO]) -> Any:
         return self._get_image_embeddings(images)
+
+
+class MockSparseEmbedding(_Mock, BaseSparseEmbedding):
+    """Counts the words of a text under indices made from their hashes, and counts provider calls.
+
+    So texts that share words are alike, as with a real sparse model. `resolve_embed_model` gives dense models only:
+    construct this class.
+
+    Attributes:
+        embed_dim: how many indices there are.
+    """
+
+    provider: ClassVar[str | None] = "mock-sparse"  # no plugin: there is no spec for it
+
+    embed_dim: int = Field(default=30_000, ge=1, le=2**31)
+
+    def _vectors_of(self, contents: Sequence[bytes]) -> list[Counter[int]]:
+        return [Counter(self._index(word) for word in content.split()) for content in contents]
+
+    def _index(self, word: bytes) -> int:
+        return int.from_bytes(hashlib.shake_256(word).digest(8), "little") % self.embed_dim
 
 
 def hashed_unit_vector(content: bytes, dimension: int) -> Vectors:

@@ -16,7 +16,7 @@ from embed_core._rows import Dense, Rows
 from embed_core._space import Dimension
 from embed_core._state import Places, State
 from embed_core._threads import in_thread
-from embed_core._types import OPERATIONAL, Answer, Answers, Kind, LongText, Origin
+from embed_core._types import DEFAULT_EMBED_BATCH_SIZE, OPERATIONAL, Answer, Answers, Kind, LongText, Origin
 from embed_core.forks import Lock
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import KVStore
@@ -59,7 +59,7 @@ class Model(Config, ABC):
     _rows: ClassVar[Rows] = Dense()
 
     model_name: str = "unknown"
-    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
+    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=DEFAULT_EMBED_BATCH_SIZE, ge=1, le=2048)
     num_workers: Annotated[int, OPERATIONAL, BeforeValidator(_or_one)] = Field(default=1, ge=1)
     embeddings_cache: Annotated[KVStore | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
@@ -208,8 +208,7 @@ class Model(Config, ABC):
 
     def _origin(self) -> Origin:
         """Return where the vectors come from; extend it with `dataclasses.replace(super()._origin(), address=…)`."""
-        provider = self.provider or self.class_name()
-        return Origin(provider, describe=self.to_dict, count_tokens=self._count_tokens)
+        return Origin(self._provider_name(), describe=self.to_dict, count_tokens=self._count_tokens)
 
     def _image_loader(self) -> ImageLoader:
         """Return a loader for the images of one call."""

@@ -1,4 +1,4 @@
-"""Plugins: what installed packages declare by entry points, found without importing any of them."""
+"""Plugins: the entry points of installed packages, found without importing any of them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ FIRST_PARTY: Final = {
     "mock-multimodal": "embed-core",
     "openai": "embeddings-openai",
     "openai-compatible": "embeddings-openai",
+    "sentence-transformers": "embeddings-huggingface",
     "sentence_transformers": "embeddings-huggingface",
 }
-"""The package behind each name of ours: what to install where it is missing, and who wins where two declare it."""
+"""The package behind each name of ours: it is to be installed where it is missing, and wins where two declare it."""
 
 _CORE: Final = "embed-core"
 _LOG = logging.getLogger("embed_core")
@@ -42,10 +43,10 @@ class Plugin:
     """One name that an installed package declares.
 
     Attributes:
-        name: the name, for an embedding the provider: what stands before the colon of a spec.
+        name: the name; for an embedding it is the provider, which stands before the colon of a spec.
         package: the distribution that declares it, as `pip` names it.
         version: that distribution's version.
-        target: where it is, as `module:attribute`.
+        target: the place of the class or function, as `module:attribute`.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Plugin:
     target: str
 
     def load(self) -> Any:
-        """Import what the plugin names.
+        """Import the class, or for an adapter the function.
 
         Raises:
             IntegrationNotInstalledError: it does not import; the cause is kept.
@@ -70,15 +71,19 @@ class Plugin:
 
 
 def installed_providers() -> list[Plugin]:
-    """Return what can stand before the colon of a spec, by name; nothing is imported.
+    """Return the providers that a spec can name, by name; nothing is imported.
 
-    `EMBED_PLUGINS` limits it to the packages or names in that comma-separated list, the core's own aside.
+    `EMBED_PLUGINS`, a comma-separated list of packages or names, limits them; the core's own are always there.
     """
     return sorted(declared(EMBEDDINGS).values(), key=lambda plugin: plugin.name)
 
 
+@cache
 def registered_name(cls: type) -> str | None:
-    """Return the provider's name under which an installed package declares a class; None where none does."""
+    """Return the provider's name under which an installed package declares a class; None where none does.
+
+    Asked for with every event of a class without `provider`, so each class is looked up once.
+    """
     for plugin in declared(EMBEDDINGS, everything=True).values():
         module, _, name = plugin.target.partition(":")
         if name == cls.__qualname__ and module.partition(".")[0] == cls.__module__.partition(".")[0]:
@@ -89,7 +94,7 @@ def registered_name(cls: type) -> str | None:
 def declared(group: str, *, everything: bool = False) -> dict[str, Plugin]:
     """Return the plugins of an entry-point group by name; `everything` ignores `EMBED_PLUGINS`.
 
-    Where two packages declare one name, the package it belongs to wins, else the first by distribution name.
+    Where two packages declare a name, the package in `FIRST_PARTY` wins, else the first by distribution name.
     """
     found: dict[str, Plugin] = {}
     for plugin in sorted(_plugins(group), key=_rank):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from pydantic import ValidationError
@@ -24,27 +25,31 @@ from embed_core.errors import (
     UnknownProviderError,
 )
 
-T = TypeVar("T")
+_CHOOSE = "choose a model with `-m`, `EMBED_MODEL` or `embed models default SPEC`, as in `local`"
 
 
 def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
-    """Return the model that `spec` names; nothing is imported but what it takes.
+    """Return the model that `spec` names; no package is imported but the one behind it.
 
-    A class of your own needs no registration: pass an instance, which comes back as it is.
+    A class of your own needs no registration: pass the class, or an instance, which comes back as it is.
 
     Args:
         spec: one of
 
             - `"provider:model"`, with options as in `"openai:text-embedding-3-small?dimensions=512"` (`%26` stands for
-              an `&` within a value); the part before the colon alone means the provider's own default model
-            - `"local:FOLDER"` or `"local:NAME"`, a Hugging Face model; `"clip:NAME"`, one for images and texts
+              an `&` within a value); the provider alone means its own default model
+            - `"local:FOLDER"` or `"local:NAME"`, a Hugging Face model, for which `"sentence-transformers:NAME"` is
+              another way; `"clip:NAME"`, a model of images and texts, by OpenAI's short names too, as in
+              `"clip:ViT-B/32"`
+            - a `Path`, the folder of a local model
             - an alias
             - `"default"`: `EMBED_MODEL` from the environment, else the user's default, else OpenAI; a `MockEmbedding`
               where `IS_TESTING` is set
             - None: embeddings are disabled, a `MockEmbedding` of one dimension
             - a dictionary from `to_dict()`
+            - a class of `BaseEmbedding`, which is constructed with the options
             - a model, a LangChain `Embeddings`, or a `SentenceTransformer`
-        options: fields of the model; they win over those in the spec.
+        options: arguments of the model; they win over those in the spec.
 
     Raises:
         IntegrationNotInstalledError: the package is missing or does not import.
@@ -55,12 +60,16 @@ def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
     if isinstance(spec, str):
         return _from_text(spec, options)
     if spec is None:
-        return _checked("MockEmbedding", lambda: MockEmbedding(**{"embed_dim": 1, **options}))
+        return _made("MockEmbedding", partial(MockEmbedding, **{"embed_dim": 1, **options}))
     if isinstance(spec, Mapping):
         return _from_saved(spec, options)
+    if isinstance(spec, os.PathLike):
+        return _from_spec(_Spec("local", str(Path(spec).expanduser().absolute()), {}), options)
+    if isinstance(spec, type) and issubclass(spec, BaseEmbedding):
+        return _made(spec.__name__, partial(spec, **options))
     if isinstance(spec, BaseEmbedding):
         if options:
-            msg = f"options ({_names(options)}) cannot change a model that is there already; set them on the model"
+            msg = f"options ({_names(options)}) cannot change a model that is there already; use `model.with_(…)`"
             raise ConfigurationError(msg)
         return spec
     return _adapted(spec, options)
@@ -84,7 +93,7 @@ def plugin_of(spec: str, *, alias: str | None = None) -> Plugin:
 
 @dataclass(frozen=True, slots=True)
 class _Spec:
-    """A spec in its parts; its options stay out of messages, because one may be a secret."""
+    """A spec in its parts; its options stay out of messages, because any of them may be a secret."""
 
     provider: str
     model: str
@@ -137,21 +146,22 @@ def _meaning(name: str) -> str | None:
 
 def _from_text(text: str, options: Mapping[str, Any]) -> BaseEmbedding:
     if text.strip() == "default" and os.environ.get("IS_TESTING", "0").lower() not in {"", "0", "false"}:
-        return _checked("MockEmbedding", lambda: MockEmbedding(**options))
+        return _made("MockEmbedding", partial(MockEmbedding, **options))
     spec = _expanded(text)
-    if spec.provider == "default":
-        spec = _openai_by_default(spec, options)
+    return _from_spec(_openai_by_default(spec, options) if spec.provider == "default" else spec, options)
+
+
+def _from_spec(spec: _Spec, options: Mapping[str, Any]) -> BaseEmbedding:
     cls = _class(_provider(spec.provider))
-    return _checked(str(spec), lambda: cls.from_spec(spec.model, **{**spec.options, **options}))
+    return _made(str(spec), partial(cls.from_spec, spec.model, **{**spec.options, **options}))
 
 
 def _openai_by_default(spec: _Spec, options: Mapping[str, Any]) -> _Spec:
-    choose = "choose a model with `-m`, `EMBED_MODEL` or `embed models default SPEC`, as in `local`"
     if "openai" not in declared(EMBEDDINGS):
-        msg = f"no model is chosen, and OpenAI's package is missing; `pip install embeddings-openai`, or {choose}"
+        msg = f"no model is chosen, and OpenAI's package is missing; `pip install embeddings-openai`, or {_CHOOSE}"
         raise IntegrationNotInstalledError(msg)
     if not ({"api_key"} & {*options, *spec.options} or os.environ.get("OPENAI_API_KEY")):
-        msg = f"no model is chosen, and there is no key for OpenAI; set `OPENAI_API_KEY`, or {choose}"
+        msg = f"no model is chosen, and there is no key for OpenAI; set `OPENAI_API_KEY`, or {_CHOOSE}"
         raise AuthenticationError(msg)
     return _Spec("openai", spec.model, spec.options)
 
@@ -160,30 +170,33 @@ def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmb
     values = dict(saved)
     provider = values.pop("provider", None)
     if not isinstance(provider, str):
-        msg = f"the saved configuration has no `provider` (there are {_names(saved)}); expected what `to_dict()` gives"
+        msg = f"the saved configuration has no `provider` (there are {_names(saved)}); expected a result of `to_dict()`"
         raise ConfigurationError(msg)
     cls = _class(_provider(provider))
-    for name, deed in cls.needs_consent(values).items():
-        if name not in options:
-            model = values.get("model_name", "")
-            msg = (
-                f"the saved configuration of `{model or provider}` {deed}; if you trust it, pass `{name}` yourself, "
-                f"as in `{provider}:{model}?{name}={values[name]}`"
-            )
+    spec = _Spec(provider, str(values.get("model_name", "")), options)
+    _ask_for_consent(cls, spec, values)
+    _ask_for_consent(cls, spec, values.get("arguments") or {})  # the constructor gets these too
+    return _made(provider, partial(cls.from_dict, values, **options))
+
+
+def _ask_for_consent(cls: type[BaseEmbedding], spec: _Spec, saved: Mapping[str, Any]) -> None:
+    for name, deed in cls.needs_consent(saved).items():
+        if name not in spec.options:
+            remedy = f"pass `{name}` yourself, as in `{spec.provider}:{spec.model}?{name}={saved[name]}`"
+            msg = f"the saved configuration of `{spec.model or spec.provider}` {deed}; if you trust it, {remedy}"
             raise ConfigurationError(msg)
-    return _checked(provider, lambda: cls.from_dict(values, **options))
 
 
 def _provider(name: str) -> Plugin:
     plugins = declared(EMBEDDINGS)
     if name in plugins:
         return plugins[name]
-    there = f"installed: {_names(plugins) or 'none'}"
+    installed = f"installed: {_names(plugins) or 'none'}"
     if name in declared(EMBEDDINGS, everything=True):
         msg = f"provider `{name}` is left out by `EMBED_PLUGINS={os.environ.get('EMBED_PLUGINS')}`; add it there"
         raise UnknownProviderError(msg)
     if name in FIRST_PARTY:
-        msg = f"provider `{name}` needs a package that is missing; `pip install {FIRST_PARTY[name]}` ({there})"
+        msg = f"provider `{name}` needs a package that is missing; `pip install {FIRST_PARTY[name]}` ({installed})"
         raise IntegrationNotInstalledError(msg)
     near = difflib.get_close_matches(name.lower(), plugins, n=1)
     hint = f"did you mean `{near[0]}`?" if near else "write `provider:model` or an alias"
@@ -191,7 +204,7 @@ def _provider(name: str) -> Plugin:
         hint = f"for a model of the Hugging Face hub write `local:{name}`"
     elif offering := [f"`{plugin}:{name}`" for plugin in plugins if name in _known_models(plugins[plugin])]:
         hint = f"that is a model; write {offering[0]}"
-    msg = f"no installed package declares a provider `{name}`; {hint} ({there})"
+    msg = f"no installed package declares a provider `{name}`; {hint} ({installed})"
     raise UnknownProviderError(msg)
 
 
@@ -215,12 +228,13 @@ def _adapted(foreign: Any, options: Mapping[str, Any]) -> BaseEmbedding:
     kind, adapters = f"{type(foreign).__module__}.{type(foreign).__qualname__}", declared(ADAPTERS)
     for root in roots:
         if root in adapters:
-            return _checked(kind, partial(_adapt, adapters[root], foreign, options))
+            return _made(kind, partial(_adapt, adapters[root], foreign, options))
         if root in FIRST_PARTY:
             msg = f"to use a `{kind}`, `pip install {FIRST_PARTY[root]}`"
             raise IntegrationNotInstalledError(msg)
     msg = (
-        f"a `{kind}` is no model; expected a spec such as `local:NAME`, a model, a dictionary from `to_dict()` or None"
+        f"a `{kind}` is no model; expected a spec such as `local:NAME`, a folder as a `Path`, a class of "
+        "`BaseEmbedding`, a model, a dictionary from `to_dict()` or None"
     )
     raise ConfigurationError(msg)
 
@@ -230,18 +244,19 @@ def _adapt(plugin: Plugin, foreign: Any, options: Mapping[str, Any]) -> BaseEmbe
     if not isinstance(model, BaseEmbedding):
         msg = f"`{plugin.target}` of `{plugin.package}` gave a `{type(model).__name__}`; expected a `BaseEmbedding`"
         raise ConfigurationError(msg)
-    for name, value in options.items():
-        setattr(model, name, value)
-    return model
+    return model.with_(**options) if options else model
 
 
-def _checked(what: str, make: Callable[[], T]) -> T:
-    """Make a model, with what pydantic finds wrong in one line."""
+def _made(name: str, make: Callable[[], BaseEmbedding]) -> BaseEmbedding:
+    """Make a model; a refusal of pydantic, or of a constructor's signature, becomes one line."""
     try:
         return make()
     except ValidationError as error:
-        problems = "; ".join(_problem(one) for one in error.errors(include_url=False)[:3])
-        msg = f"`{what}` cannot be made: {problems}"
+        problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False)[:3])
+        msg = f"`{name}` cannot be made: {problems}"
+        raise ConfigurationError(msg) from error
+    except TypeError as error:
+        msg = f"`{name}` cannot be made: {error}"
         raise ConfigurationError(msg) from error
 
 
@@ -254,5 +269,5 @@ def _problem(detail: Mapping[str, Any]) -> str:
     return f"`{field}`{f' is {value!r}' if show else ''}: {message}"
 
 
-def _names(names: Mapping[str, Any]) -> str:
+def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))

@@ -1,8 +1,8 @@
-"""Sparse models, such as SPLADE: most of a vector is zero, and the rest has a meaning of its own."""
+"""Sparse models, such as SPLADE: most of a vector is zero, and every index has a meaning of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -36,20 +36,20 @@ class SparseVector(Mapping[int, float]):
             InvalidInputError: the two do not fit, an index is no int32, negative or there twice, or a value is not
                 finite.
         """
-        with np.errstate(over="ignore"):  # what overflows float32 is found to be infinite below
-            where, what = np.asarray(indices), np.asarray(values, dtype=np.float32)
-        if where.ndim != 1 or where.shape != what.shape or (where.size and where.dtype.kind not in "iu"):
-            msg = f"indices {where.dtype}{where.shape} and values {what.shape} make no sparse vector"
+        with np.errstate(over="ignore"):  # an overflow of float32 is found to be infinite below
+            places, weights = np.asarray(indices), np.asarray(values, dtype=np.float32)
+        if places.ndim != 1 or places.shape != weights.shape or (places.size and places.dtype.kind not in "iu"):
+            msg = f"indices {places.dtype}{places.shape} and values {weights.shape} make no sparse vector"
             raise InvalidInputError(msg)
-        if not np.isfinite(what).all():
+        if not np.isfinite(weights).all():
             raise InvalidInputError("a sparse vector holds a value that is not finite")
-        order = np.argsort(where, kind="stable")
-        order = order[what[order] != 0]
-        where = where[order]
-        if where.size and (where[0] < 0 or where[-1] > _LAST or (np.diff(where) == 0).any()):
+        order = np.argsort(places, kind="stable")
+        order = order[weights[order] != 0]
+        places = places[order]
+        if places.size and (places[0] < 0 or places[-1] > _LAST or (np.diff(places) == 0).any()):
             raise InvalidInputError(f"a sparse vector holds an index that is negative, above {_LAST} or there twice")
-        self.indices: NDArray[np.int32] = where.astype(np.int32)
-        self.weights: NDArray[np.float32] = what[order]
+        self.indices: NDArray[np.int32] = places.astype(np.int32)
+        self.weights: NDArray[np.float32] = weights[order]
         self.indices.flags.writeable = self.weights.flags.writeable = False
 
     @classmethod
@@ -61,8 +61,23 @@ class SparseVector(Mapping[int, float]):
             return cls(*value)
         if isinstance(value, Mapping):
             return cls(list(value.keys()), list(value.values()))
-        what = f"a `{type(value).__name__}` is no sparse vector"
-        raise InvalidInputError(f"{what}; expected a mapping of index to value, or a pair (indices, values)")
+        kind = type(value).__name__
+        msg = f"a `{kind}` is no sparse vector; expected a mapping of index to value, or a pair (indices, values)"
+        raise InvalidInputError(msg)
+
+    @classmethod
+    def mean(cls, vectors: Iterable[Any]) -> Self:
+        """Return the mean of sparse vectors, accumulated in float64; each is given as for `of`.
+
+        Raises:
+            InvalidInputError: there are none.
+        """
+        all_ = [cls.of(vector) for vector in vectors]
+        if not all_:
+            raise InvalidInputError("there are no embeddings to average; pass at least one")
+        indices, entry = np.unique(np.concatenate([vector.indices for vector in all_]), return_inverse=True)
+        sums = np.bincount(entry, np.concatenate([vector.weights for vector in all_]), len(indices))
+        return cls(indices, sums / len(all_))
 
     def __getitem__(self, index: int) -> float:
         at = int(np.searchsorted(self.indices, index))
@@ -166,6 +181,26 @@ class BaseSparseEmbedding(Model):
     ) -> list[SparseVector]:
         """Embed documents or passages; see `get_text_embedding_batch`."""
         return await self._vectors(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
+
+    def get_agg_embedding_from_queries(
+        self, queries: Iterable[str], agg_fn: Callable[[list[SparseVector]], Any] | None = None
+    ) -> SparseVector:
+        """Embed several queries and reduce them to one vector, by default their mean.
+
+        Args:
+            queries: the queries.
+            agg_fn: reduces the vectors to one, in any form that `SparseVector.of` takes.
+
+        Raises:
+            InvalidInputError: there are no queries.
+        """
+        return SparseVector.of((agg_fn or SparseVector.mean)(self.get_query_embedding_batch(queries)))
+
+    async def aget_agg_embedding_from_queries(
+        self, queries: Iterable[str], agg_fn: Callable[[list[SparseVector]], Any] | None = None
+    ) -> SparseVector:
+        """Embed several queries and reduce them to one vector; see `get_agg_embedding_from_queries`."""
+        return SparseVector.of((agg_fn or SparseVector.mean)(await self.aget_query_embedding_batch(queries)))
 
     @staticmethod
     def similarity(embedding1: SparseVector, embedding2: SparseVector) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from os import PathLike
+from typing import IO, Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ Embedding: TypeAlias = list[float]
 
 Vectors: TypeAlias = NDArray[np.float32]
 """One embedding per row: a C-contiguous float32 array of shape (n, dimension)."""
+
+ImageType: TypeAlias = str | bytes | PathLike[str] | IO[bytes]
+"""An image as a hook written for LlamaIndex annotates it; the engine hands a `BytesIO` to every hook."""
+
+DEFAULT_EMBED_BATCH_SIZE: Final = 32
+"""How many inputs one provider call has at most where nothing else is said; LlamaIndex's own default is 10."""
 
 OnError: TypeAlias = Literal["raise", "none"]
 """The answer of a batch method to failed inputs: raise, or leave `None` in their place."""
