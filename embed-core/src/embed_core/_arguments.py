@@ -92,8 +92,8 @@ def parameters(cls: type) -> set[str]:
 def names_model(cls: type) -> str:
     """Return the parameter by which a class's constructor takes the model: most often `model_name`."""
     taken = (inspect.signature(init).parameters for init in constructors(cls))
-    named = (name for parameters in taken for name in ("model_name", "model", "model_id") if name in parameters)
-    return next(named, "model_name")
+    found = (name for names in taken for name in ("model_name", "model", "model_id") if name in names)
+    return next(found, "model_name")
 
 
 def get_from_param_or_env(

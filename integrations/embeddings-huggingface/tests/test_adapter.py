@@ -105,6 +105,17 @@ def test_it_can_be_cached_closed_and_pickled_but_not_saved(load: Callable[..., A
         model.to_dict()
 
 
+def test_fields_for_loading_are_refused(load: Callable[..., Any]) -> None:
+    theirs = load()
+    with pytest.raises(ConfigurationError, match=r"`device` is 'cuda': it is for loading a model"):
+        resolve_embed_model(theirs, device="cuda")
+    model = SentenceTransformerEmbedding(theirs)
+    with pytest.raises(ValueError, match="used as it is; leave it out"):
+        model.dtype = "bfloat16"
+    with pytest.raises(ValueError, match="frozen"):
+        model.sentence_transformer = load()
+
+
 def test_what_gives_no_dense_vectors_is_refused() -> None:
     from sentence_transformers import SparseEncoder
 

@@ -213,7 +213,7 @@ def test_a_closed_model_loads_again(minilm: Path) -> None:
     model = HuggingFaceEmbedding(model_name=minilm, device="cpu")
     with model:
         before = model.embed_texts(["bread"])
-    assert model._held_weights() is None
+    assert model._held is None
     assert np.array_equal(model.embed_texts(["bread"]), before)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from embed_core import Pooling, resolve_embed_model
 from embed_core.errors import ConfigurationError
+from embed_core.kvstore import MemoryKVStore
 from embeddings_huggingface import HuggingFaceEmbedding
 
 TEXTS = ["the wing of an aircraft stalls", "bread.", "", "the bread " * 40, "query: an air!"]
@@ -128,8 +129,19 @@ def test_missing_weights_are_named_and_can_be_put_there(tiny_bert: Path, tmp_pat
     (folder / "model.safetensors").write_bytes(weights)
     with pytest.raises(ConfigurationError, match="make the model again"):
         model.embed_texts(["bread"])
-    model.close()
-    assert model.embed_texts(["bread"]).shape == (1, 32)
+    assert HuggingFaceEmbedding(model_name=folder).embed_texts(["bread"]).shape == (1, 32)
+
+
+def test_a_closed_model_is_not_loaded_from_other_files(tiny_bert: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bert, folder)
+    model = HuggingFaceEmbedding(model_name=folder, embeddings_cache=MemoryKVStore())
+    with model:
+        model.embed_texts(["bread"])
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert model.embed_texts(["bread"]).shape == (1, 32)  # from the cache
+    with pytest.raises(ConfigurationError, match="make the model again"):
+        model.embed_texts(["a wing"])
 
 
 def test_code_that_comes_with_a_model_does_not_run(tiny_bert: Path, tmp_path: Path) -> None:

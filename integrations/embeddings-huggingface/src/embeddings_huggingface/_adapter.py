@@ -1,4 +1,4 @@
-"""A `SentenceTransformer` that somebody else has made, as a model."""
+"""A `SentenceTransformer` in memory, as a model."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from embed_core import BaseEmbedding
 from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr, field_validator
 
-from embeddings_huggingface._local import LocalEmbedding
+from embeddings_huggingface._embedding import HuggingFaceEmbedding
 from embeddings_huggingface._sentence import SentenceEncoder
 from embeddings_huggingface._weights import SHARED, Weights
 
-_LOADED = "SentenceTransformer"
 _KNOWN = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding", "CLIPModel"}
 """Modules of sentence-transformers that their parameters, their settings and the tokenizer describe in full."""
 
+_FOR_LOADING = (
+    *("device", "dtype", "pooling", "revision", "cache_folder", "trust_remote_code", "backend"),
+    *("model_kwargs", "processor_kwargs", "config_kwargs"),
+)
 
-class SentenceTransformerEmbedding(LocalEmbedding):
+
+class SentenceTransformerEmbedding(HuggingFaceEmbedding):
     """A model around a `SentenceTransformer` in memory, which is used as it is, on its own device.
 
     Its fingerprint is a digest of parameters, settings and tokenizer at the time of first use: wrap it again after
-    training it. It cannot be saved as a configuration.
+    training it. It cannot be saved as a configuration. The fields for loading a model are refused.
 
     Attributes:
         sentence_transformer: the object.
@@ -32,24 +36,31 @@ class SentenceTransformerEmbedding(LocalEmbedding):
 
     provider: ClassVar[str | None] = None
 
-    model_name: str = ""
-    sentence_transformer: Any = Field(exclude=True, repr=False)
+    sentence_transformer: Any = Field(exclude=True, repr=False, frozen=True)
 
-    _own: Weights | None = PrivateAttr(default=None)
     _unknown: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Take the object's name where it has one."""
-        super().model_post_init(context)
-        if not self.model_name:
-            config = getattr(getattr(self.sentence_transformer[0], "auto_model", None), "config", None)
-            self.__dict__["model_name"] = getattr(config, "_name_or_path", "") or _LOADED
+    def __init__(self, sentence_transformer: Any, **settings: Any) -> None:
+        """Wrap a `SentenceTransformer`.
 
-    @field_validator("sentence_transformer")
+        Args:
+            sentence_transformer: the object.
+            settings: the fields of `HuggingFaceEmbedding`, but for those that decide how a model is loaded; the name
+                of the object's model stands for a missing `model_name`.
+
+        Raises:
+            ConfigurationError: the object gives no dense vectors.
+        """
+        _check_dense(sentence_transformer)
+        config = getattr(getattr(sentence_transformer[0], "auto_model", None), "config", None)
+        name = getattr(config, "_name_or_path", "") or "SentenceTransformer"
+        super().__init__(**{"model_name": name, **settings, "sentence_transformer": sentence_transformer})
+
+    @field_validator(*_FOR_LOADING, mode="before")
     @classmethod
-    def _take_no_other_kind(cls, model: Any) -> Any:
-        _check_dense(model)
-        return model
+    def _is_loaded(cls, _: Any) -> NoReturn:
+        msg = "it is for loading a model, and a `SentenceTransformer` in memory is used as it is; leave it out"
+        raise ValueError(msg)
 
     def to_dict(self) -> NoReturn:
         """Refuse: an object in memory is no configuration.
@@ -61,21 +72,16 @@ class SentenceTransformerEmbedding(LocalEmbedding):
         raise ConfigurationError(msg)
 
     def _weights(self) -> Weights:
-        if self._own is None:
-            model = self.sentence_transformer
-            # two models around one object must not use its tokenizer from two threads
-            self._own = SHARED.get((_LOADED, id(model)), lambda: SentenceEncoder(model))
-        return self._own
-
-    def _held_weights(self) -> Weights | None:
-        return self._weights()
+        model = self.sentence_transformer
+        # two models around one object must not use its tokenizer from two threads
+        held = self._held = SHARED.get(("in memory", id(model)), lambda: SentenceEncoder(model))
+        return held
 
     def _own_normalize(self) -> bool:
         return any(type(module).__name__ == "Normalize" for module in self.sentence_transformer.children())
 
-    def _space(self) -> dict[str, Any]:
-        content = _digest(self.sentence_transformer)
-        return {**super()._space(), "model_name": f"object:{content or self._unknown}"}
+    def _content(self) -> dict[str, Any]:
+        return {"model_name": f"object:{_digest(self.sentence_transformer) or self._unknown}"}
 
 
 def adapt(model: Any) -> BaseEmbedding:

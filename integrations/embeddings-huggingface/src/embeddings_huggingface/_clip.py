@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
+from embeddings_huggingface._local import Name
 from embeddings_huggingface._weights import Encoder
 
 _DEFAULT = "openai/clip-vit-base-patch32"
 
 
 class ClipEmbedding(HuggingFaceEmbedding):
-    """A local model that embeds texts and images into one space: CLIP, SigLIP, or one with features for both.
+    """A local model that embeds texts and images into one space: CLIP, SigLIP, or another with features for both.
 
     Vectors are those of `get_text_features` and `get_image_features`, which have no unit length unless `normalize` is
     True; cosine similarity does not mind. All settings are those of `HuggingFaceEmbedding`. A CLIP folder of
-    sentence-transformers works too.
+    sentence-transformers works too, and so do OpenAI's short names, such as `ViT-B/32`.
     """
 
     provider: ClassVar[str | None] = "clip"
 
-    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
-
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub.
-            settings: the fields of `HuggingFaceEmbedding`.
-        """
-        super().__init__(model_name, **settings)
+    model_name: Name = _DEFAULT
 
     @classmethod
     def known_models(cls) -> Sequence[str]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Self
+from functools import partial
+from io import BytesIO
+from typing import Any, ClassVar, Self
 
-from embed_core import Pooling
-from pydantic import Field
+import numpy as np
+from embed_core import MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
+from embed_core.errors import ConfigurationError
+from pydantic import PositiveInt
 
-from embeddings_huggingface._local import LocalEmbedding
-from embeddings_huggingface._pretrained import PretrainedModel, Text
+from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
-from embeddings_huggingface._source import Source, cache, cached_models, find, looks_like_a_path, understood
+from embeddings_huggingface._source import cached_models, find, looks_like_a_path
+from embeddings_huggingface._weights import Encoded, Encoder
 
 _DEFAULT = "BAAI/bge-small-en-v1.5"
+_FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
+_SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
 
 
-class HuggingFaceEmbedding(PretrainedModel, LocalEmbedding):
+class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
     """A local model: sentence-transformers' own, or any encoder of transformers with pooling over its last layer.
 
     Vectors are those of `SentenceTransformer.encode`, with the prompts that the model was saved with for queries and
@@ -28,39 +33,32 @@ class HuggingFaceEmbedding(PretrainedModel, LocalEmbedding):
     Attributes:
         model_name: a folder, or a name on the Hugging Face hub. A folder becomes an absolute path.
         device: "cuda", "cuda:1", "mps", "cpu"; None takes the best there is.
-        dtype: "float32", "bfloat16", "float16", or "auto" for what the weights were saved as; None leaves it to
-            sentence-transformers.
+        dtype: "float32", "bfloat16", "float16", or "auto" for the type that the weights were saved in; None leaves it
+            to sentence-transformers.
         max_length: most tokens of one input, prompt and special tokens included; None means the model's own number.
         normalize: True makes vectors unit length, False leaves out the model's own step that does, None takes vectors
             as the model gives them. With `truncate_dim`, None means True.
         truncate_dim: how many leading dimensions to keep, for models trained for it (Matryoshka).
-        query_instruction: what to put in front of a query. None means the prompt that the model was saved with, if
+        query_instruction: a text to put in front of a query. None means the prompt that the model was saved with, if
             any; an empty string means no prompt.
         text_instruction: the same for documents and passages.
-        pooling: "cls" or "mean" loads the model through transformers and pools its last layer, whatever files of
-            sentence-transformers lie beside it. None follows those files; where there are none it means "mean", or for
-            a model with features of texts and images those.
+        pooling: "cls" or "mean" loads the model through transformers and pools its last layer, whether files of
+            sentence-transformers lie beside it or not. None follows those files; where there are none it means "mean",
+            or for a model with features of texts and images those.
         revision: branch, tag or commit on the hub. None takes the commit in the local cache, or the newest one where
             there is none: a model never changes under its vectors.
         cache_folder: where downloaded models are kept; None means the hub's own place.
         trust_remote_code: whether Python code that comes with the model may run.
         backend: "torch", or with sentence-transformers' extras "onnx" or "openvino".
-        model_kwargs, processor_kwargs, config_kwargs: more arguments for what transformers loads.
+        model_kwargs, processor_kwargs, config_kwargs: more arguments for the loaders of transformers.
     """
 
     provider: ClassVar[str | None] = "huggingface"
 
-    model_name: Annotated[str, Text] = Field(default=_DEFAULT, min_length=1)
+    model_name: Name = _DEFAULT
+    normalize: bool | None = None
+    truncate_dim: PositiveInt | None = None
     pooling: Pooling | None = None
-
-    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
-
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub.
-            settings: the fields below, and those of `BaseEmbedding`.
-        """
-        super().__init__(**{"model_name": model_name, **settings})
 
     @classmethod
     def from_spec(cls, model: str, /, **options: Any) -> Self:
@@ -71,18 +69,55 @@ class HuggingFaceEmbedding(PretrainedModel, LocalEmbedding):
         """
         if looks_like_a_path(model):
             find(model, plain="pooling" in options)
-        return super().from_spec(understood(model), **options)
+        return super().from_spec(model, **options)
 
     @classmethod
     def known_models(cls) -> Sequence[str]:
         """Return the default model and those of sentence-transformers in the hub's cache on this machine."""
         return [_DEFAULT, *(name for name in cached_models() if name != _DEFAULT)]
 
+    def _get_image_embedding(self, image: BytesIO) -> Any:
+        return self._get_image_embeddings([image]).vectors[0]
+
+    def _get_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
+        return self._run(self._images(images))
+
+    async def _aget_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
+        return await self._arun(self._images(images))
+
+    def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
+        def embed(encoder: Encoder) -> Encoded:
+            if not encoder.takes_images:
+                msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
+                raise ConfigurationError(msg)
+            return encoder.encode_images([open_image(image) for image in images])
+
+        return partial(self._embedded, embed, len(images))
+
+    def _normalizes(self) -> bool:
+        """Tell whether vectors are known to have unit length; the model's files are asked where a mean needs it."""
+        if self.normalize is not None:
+            return self.normalize
+        if self.truncate_dim is not None:
+            return True
+        return self.long_text == "mean" and self._own_normalize()  # it may take the hub
+
     def _own_normalize(self) -> bool:
+        """Tell whether the model's own last step makes vectors unit length, without loading its weights."""
         return self._source().normalizes
 
-    def _find(self) -> Source:
-        return find(self.model_name, self.revision, cache(self.cache_folder), plain=self.pooling is not None)
+    def _finished(self, vectors: Vectors) -> Vectors:
+        """Cut vectors to `truncate_dim` and make them unit length where they should be."""
+        if self.truncate_dim is not None:
+            if self.truncate_dim > vectors.shape[1]:
+                raise self._too_much("truncate_dim", self.truncate_dim, f"{vectors.shape[1]} dimensions")
+            vectors = vectors[:, : self.truncate_dim]
+        if self.normalize or (self.truncate_dim is not None and self._normalizes()):
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _SMALLEST_NORM)
+        return vectors
+
+    def _is_plain(self) -> bool:
+        return self.pooling is not None
 
     def _options(self) -> Options:
         return replace(super()._options(), pooling=self.pooling, raw=self.normalize is False)

@@ -1,42 +1,81 @@
-"""What every model in this process has in common: its fields, its hooks, its one worker thread."""
+"""What every model in this process has in common: its fields, its hooks, its weights and their one thread."""
 
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from io import BytesIO
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal, TypeAlias
 
-import numpy as np
-from embed_core import Kind, Model, MultiModalEmbedding, ProviderResponse, Vectors, in_thread, open_image
+from embed_core import OPERATIONAL, Kind, Model, ProviderResponse, in_thread
 from embed_core.errors import ConfigurationError
-from pydantic import PositiveInt
+from embed_core.forks import Lock
+from pydantic import BeforeValidator, Field, PositiveInt, PrivateAttr, field_validator
 
 from embeddings_huggingface._failures import embedding_failed
-from embeddings_huggingface._weights import Encoded, Encoder, Weights
+from embeddings_huggingface._loading import load
+from embeddings_huggingface._runtime import Options, resolve_device
+from embeddings_huggingface._source import Source, absolute, cache, find, understood
+from embeddings_huggingface._weights import SHARED, Encoded, Encoder, Weights
 
 _log = logging.getLogger("embeddings_huggingface")
 
-_FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
-_SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
+
+def _text(value: Any) -> Any:
+    """Write `torch.device` and `Path` as text and `torch.bfloat16` as "bfloat16", so that a configuration is data."""
+    return value if value is None else str(value).removeprefix("torch.")
+
+
+def _keywords(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    if "trust_remote_code" in values:
+        msg = "`trust_remote_code` is a field of its own, so that nothing saved can set it unseen; set that"
+        raise ValueError(msg)
+    return {name: _text(value) if type(value).__module__ == "torch" else value for name, value in values.items()}
+
+
+_Text = BeforeValidator(_text)
+_Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_keywords)]
+Name: TypeAlias = Annotated[str, Field(min_length=1), _Text]
 
 
 class LocalModel(Model):
     """A model whose weights are in this process; `HuggingFaceEmbedding` documents the fields."""
 
+    model_name: Name
+    device: Annotated[str | None, OPERATIONAL, _Text] = None
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"] | None, _Text] = None
     max_length: PositiveInt | None = None
     query_instruction: str | None = None
     text_instruction: str | None = None
+    revision: str | None = None
+    cache_folder: Annotated[str | None, OPERATIONAL, _Text] = None
+    trust_remote_code: Annotated[bool, OPERATIONAL] = False
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    model_kwargs: _Keywords = Field(default_factory=dict)
+    processor_kwargs: _Keywords = Field(default_factory=dict)
+    config_kwargs: _Keywords = Field(default_factory=dict)
 
-    @abstractmethod
-    def _weights(self) -> Weights:
-        """Return the weights without loading them; may read the disk or ask the hub the first time."""
+    _found: tuple[Any, Source] | None = PrivateAttr(default=None)
+    _held: Weights | None = PrivateAttr(default=None)
+    _finding: Any = PrivateAttr(default_factory=Lock)
 
-    @abstractmethod
-    def _held_weights(self) -> Weights | None:
-        """Return the weights if that takes neither disk nor network."""
+    def __init__(self, model_name: str | os.PathLike[str] | None = None, **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub; None takes the class's default.
+            settings: the fields, and those of `BaseEmbedding`.
+        """
+        super().__init__(**({} if model_name is None else {"model_name": model_name}), **settings)
+
+    @field_validator("model_name")
+    @classmethod
+    def _keep_the_folder_when_the_process_moves(cls, name: str) -> str:
+        return absolute(understood(name))
 
     # Hooks
 
@@ -77,12 +116,56 @@ class LocalModel(Model):
                 return None
             return encoder.tokens.windows(text, self._prompt(encoder, kind), limit)
 
-        weights = self._weights()
-        windows = weights.run(split)
-        windows = super()._windows(kind, text, limit) if windows is None else windows
-        if self.long_text == "truncate" and len(windows) > 1:
-            self._warn(weights, 1, limit)
-        return windows
+        return self._weights().run(split) or super()._windows(kind, text, limit)
+
+    def _price_per_million_tokens(self) -> float:
+        return 0.0
+
+    def _space(self) -> dict[str, Any]:
+        return {**super()._space(), **self._content()}
+
+    def _close(self) -> None:
+        self._held = None
+
+    # Files and weights
+
+    def _content(self) -> dict[str, Any]:
+        """Return the part of the space that stands for files or weights."""
+        source = self._source()
+        return {"model_name": source.identity(), "revision": source.commit}
+
+    def _source(self) -> Source:
+        """Return the model's files, which stay the same for good: its vectors are cached under their digest."""
+        wanted = (self.model_name, self.revision, self._is_plain())
+        with self._finding:
+            if self._found is None or self._found[0] != wanted:
+                self._found = wanted, self._find()
+            return self._found[1]
+
+    def _find(self) -> Source:
+        return find(self.model_name, self.revision, cache(self.cache_folder), plain=self._is_plain())
+
+    def _is_plain(self) -> bool:
+        """Tell whether files of sentence-transformers are left aside."""
+        return False
+
+    def _options(self) -> Options:
+        return Options(
+            device=None if "device_map" in self.model_kwargs else resolve_device(self.device),
+            dtype=self.dtype,
+            cache_folder=cache(self.cache_folder),
+            trust_remote_code=self.trust_remote_code,
+            backend=self.backend,
+            model_kwargs=_snapshot(self.model_kwargs),
+            processor_kwargs=_snapshot(self.processor_kwargs),
+            config_kwargs=_snapshot(self.config_kwargs),
+        )
+
+    def _weights(self) -> Weights:
+        """Return the weights for the fields as they are, not loaded; the first call may ask disk or hub for files."""
+        source, options = self._source(), self._options()
+        held = self._held = SHARED.get((source, options), partial(load, source, options))
+        return held
 
     # The work
 
@@ -91,8 +174,7 @@ class LocalModel(Model):
         return self._response(weights, weights.run(job))
 
     async def _arun(self, job: Callable[[Encoder], Encoded]) -> ProviderResponse:
-        held = self._held_weights()
-        weights = await in_thread(self._weights) if held is None else held
+        weights = await in_thread(self._weights) if self._held is None else self._weights()
         return self._response(weights, await weights.arun(job))
 
     def _texts(self, kind: Kind, texts: Sequence[str]) -> Callable[[Encoder], Encoded]:
@@ -100,18 +182,16 @@ class LocalModel(Model):
             limit = self._length(encoder)
             return replace(encoder.encode_texts(texts, kind, self._prompt(encoder, kind), limit), limit=limit)
 
-        return self._job(embed, len(texts))
+        return partial(self._embedded, embed, len(texts))
 
-    def _job(self, embed: Callable[[Encoder], Encoded], count: int) -> Callable[[Encoder], Encoded]:
-        def job(encoder: Encoder) -> Encoded:
-            try:
-                self._prepare(encoder)
-                encoded = embed(encoder)
-            except Exception as error:
-                raise embedding_failed(error, self.model_name, count) from error
-            return replace(encoded, vectors=self._finished(encoded.vectors))
-
-        return job
+    def _embedded(self, embed: Callable[[Encoder], Encoded], count: int, encoder: Encoder) -> Encoded:
+        """Embed a batch in the worker's thread."""
+        try:
+            self._prepare(encoder)
+            encoded = embed(encoder)
+        except Exception as error:
+            raise embedding_failed(error, self.model_name, count) from error
+        return replace(encoded, vectors=self._finished(encoded.vectors))
 
     def _prepare(self, encoder: Encoder) -> None:
         """Make the encoder ready for this model's batch, or refuse one that cannot do what the class promises."""
@@ -119,6 +199,19 @@ class LocalModel(Model):
     def _finished(self, vectors: Any) -> Any:
         """Return the vectors of a batch as this model wants them."""
         return vectors
+
+    def _response(self, weights: Weights, encoded: Encoded) -> ProviderResponse:
+        if encoded.truncated and not weights.warned:  # every event still counts them
+            weights.warned = True
+            _log.warning(
+                "`%s` takes %s tokens, and %d texts of this batch had more and were cut; set `long_text` to refuse or "
+                "split them",
+                *(self.model_name, encoded.limit, encoded.truncated),
+            )
+        usage = None if encoded.tokens is None else {"tokens": encoded.tokens}
+        return ProviderResponse(encoded.vectors, usage=usage, truncated=encoded.truncated)
+
+    # Lengths
 
     def _prompt(self, encoder: Encoder, kind: Kind) -> str:
         instruction = self.query_instruction if kind == "query" else self.text_instruction
@@ -142,71 +235,12 @@ class LocalModel(Model):
             raise ConfigurationError(msg)
         return room
 
-    def _too_much(self, field: str, value: int, there: str) -> ConfigurationError:
-        return ConfigurationError(f"`{field}` is {value}, and `{self.model_name}` has {there}; lower it")
-
-    def _response(self, weights: Weights, encoded: Encoded) -> ProviderResponse:
-        if encoded.truncated:
-            self._warn(weights, encoded.truncated, encoded.limit)
-        usage = None if encoded.tokens is None else {"tokens": encoded.tokens}
-        return ProviderResponse(encoded.vectors, usage=usage, truncated=encoded.truncated)
-
-    def _warn(self, weights: Weights, count: int, limit: int | None) -> None:
-        """Say once for each model that texts are cut; every event still counts them."""
-        if weights.warned:
-            return
-        weights.warned = True
-        _log.warning(
-            "`%s` takes %s tokens, and %d texts of this batch had more and were cut; "
-            "set `long_text` for something else",
-            self.model_name,
-            limit,
-            count,
-        )
+    def _too_much(self, field: str, value: int, most: str) -> ConfigurationError:
+        return ConfigurationError(f"`{field}` is {value}, and `{self.model_name}` has {most}; lower it")
 
 
-class LocalEmbedding(LocalModel, MultiModalEmbedding):
-    """A local model of dense vectors; `HuggingFaceEmbedding` documents the fields."""
-
-    normalize: bool | None = None
-    truncate_dim: PositiveInt | None = None
-
-    @abstractmethod
-    def _own_normalize(self) -> bool:
-        """Tell whether the model's own last step makes vectors unit length, without loading its weights."""
-
-    def _get_image_embedding(self, image: BytesIO) -> Any:
-        return self._get_image_embeddings([image]).vectors[0]
-
-    def _get_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return self._run(self._images(images))
-
-    async def _aget_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return await self._arun(self._images(images))
-
-    def _normalizes(self) -> bool:
-        """Tell whether vectors are known to have unit length; the model's files are asked where a mean needs it."""
-        if self.normalize is not None:
-            return self.normalize
-        if self.truncate_dim is not None:
-            return True
-        return self.long_text == "mean" and self._own_normalize()  # it may take the hub
-
-    def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
-        def embed(encoder: Encoder) -> Encoded:
-            if not encoder.takes_images:
-                msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
-                raise ConfigurationError(msg)
-            return encoder.encode_images([open_image(image) for image in images])
-
-        return self._job(embed, len(images))
-
-    def _finished(self, vectors: Vectors) -> Vectors:
-        """Cut vectors to `truncate_dim` and make them unit length where they should be."""
-        if self.truncate_dim is not None:
-            if self.truncate_dim > vectors.shape[1]:
-                raise self._too_much("truncate_dim", self.truncate_dim, f"{vectors.shape[1]} dimensions")
-            vectors = vectors[:, : self.truncate_dim]
-        if self.normalize or (self.truncate_dim is not None and self._normalizes()):
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _SMALLEST_NORM)
-        return vectors
+def _snapshot(value: Any) -> Any:
+    """Copy collections, which may be changed in place, but not the objects in them, which may be equal to nothing."""
+    if isinstance(value, dict):
+        return {name: _snapshot(one) for name, one in value.items()}
+    return [_snapshot(one) for one in value] if isinstance(value, list) else value

@@ -20,7 +20,12 @@ _log = logging.getLogger("embeddings_huggingface")
 _MODULES, _ROUTER = "modules.json", "router_config.json"
 _SETTINGS, _LENGTHS = "config_sentence_transformers.json", "sentence_bert_config.json"
 _MARKERS = (_MODULES, "config.json", "adapter_config.json")
-_SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")}
+_SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")} | {
+    "ViT-B/32": "openai/clip-vit-base-patch32",
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+}
 _said: set[str] = set()
 
 

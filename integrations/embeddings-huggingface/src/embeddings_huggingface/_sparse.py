@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from embed_core import BaseSparseEmbedding
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
-from embeddings_huggingface._pretrained import PretrainedModel, Text
+from embeddings_huggingface._local import LocalModel
 from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._weights import Encoder
 
 
-class SparseEncoderEmbedding(BaseSparseEmbedding, PretrainedModel):
+class SparseEncoderEmbedding(LocalModel, BaseSparseEmbedding):
     """A local sparse model: most often a weight for each entry of its tokenizer's vocabulary, and most of them zero.
 
     Vectors are those of `encode_query` and `encode_document` of a `SparseEncoder` of sentence-transformers. Weights,
@@ -28,7 +28,6 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, PretrainedModel):
 
     provider: ClassVar[str | None] = "huggingface-sparse"  # no plugin: there is no spec for it
 
-    model_name: Annotated[str, Text] = Field(min_length=1)  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
 
     def _options(self) -> Options:

@@ -1,0 +1,48 @@
+"""From a model's files to its encoder."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from embed_core.errors import EmbedError
+
+from embeddings_huggingface import _plain, _sentence
+from embeddings_huggingface._failures import is_out_of_memory, loading_failed
+from embeddings_huggingface._runtime import Options
+from embeddings_huggingface._source import Source
+from embeddings_huggingface._weights import Encoder
+
+_OUT_OF_REACH = "if that is because files are missing from the cache: the Hugging Face hub is out of reach"
+
+
+def load(source: Source, options: Options) -> Encoder:
+    """Load a model from the files on this machine if they are enough, else with the hub.
+
+    Left to themselves, the loaders ask the hub for every file that a repository might have, cached model or not.
+
+    Raises:
+        EmbedError: it cannot be loaded, and why.
+    """
+    try:
+        source.check_unchanged()
+        source.fetch_optional(options.cache_folder)
+        try:
+            return _load(source, options, local=True)
+        except Exception as error:  # a file is missing: the hub has it, or knows what is wrong
+            if source.commit is None or isinstance(error, EmbedError) or is_out_of_memory(error):
+                raise
+            if not source.is_reachable():
+                told = loading_failed(error, source.name)
+                raise type(told)(f"{told} ({_OUT_OF_REACH})") from error
+        return _load(source, options, local=False)
+    except EmbedError:
+        raise
+    except Exception as error:
+        raise loading_failed(error, source.name) from error
+
+
+def _load(source: Source, options: Options, *, local: bool) -> Encoder:
+    options = deepcopy(options)  # the libraries change what they are given
+    if options.sparse or source.is_sentence_transformer:
+        return _sentence.load(source, options, local=local)
+    return _plain.load(source, options, local=local)
