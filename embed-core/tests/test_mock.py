@@ -58,6 +58,9 @@ def test_a_sparse_mock_counts_words_and_calls():
     assert len(none) == 0
     assert model.get_query_embedding("rye bread") == bread == MockSparseEmbedding().get_text_embedding("bread rye")
     assert (model.call_count, model.input_count) == (3, 4)
+    assert model.model_name == "mock"
+    with pytest.raises(ValueError, match="long_text"):
+        MockSparseEmbedding(long_text="mean")
     assert set(MockSparseEmbedding(embed_dim=1).get_text_embedding("a b")) == {0}
 
 

@@ -126,7 +126,7 @@ class MockMultiModalEmbedding(MockEmbedding, MultiModalEmbedding):
         return self._get_image_embeddings(images)
 
 
-class MockSparseEmbedding(_Mock, BaseSparseEmbedding):
+class MockSparseEmbedding(BaseSparseEmbedding, _Mock):
     """Counts the words of a text under indices made from their hashes, and counts provider calls.
 
     So texts that share words are alike, as with a real sparse model. `resolve_embed_model` gives dense models only:
@@ -138,6 +138,7 @@ class MockSparseEmbedding(_Mock, BaseSparseEmbedding):
 
     provider: ClassVar[str | None] = "mock-sparse"  # no plugin: there is no spec for it
 
+    model_name: str = "mock"  # or pydantic takes it from the first base
     embed_dim: int = Field(default=30_000, ge=1, le=2**31)
 
     def _vectors_of(self, contents: Sequence[bytes]) -> list[Counter[int]]:

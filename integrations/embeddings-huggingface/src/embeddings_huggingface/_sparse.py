@@ -8,12 +8,12 @@ from typing import ClassVar
 from embed_core import BaseSparseEmbedding
 from pydantic import PositiveInt
 
-from embeddings_huggingface._local import LocalModel
+from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._weights import Encoder
 
 
-class SparseEncoderEmbedding(LocalModel, BaseSparseEmbedding):
+class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
     """A local sparse model: most often a weight for each entry of its tokenizer's vocabulary, and most of them zero.
 
     Vectors are those of `encode_query` and `encode_document` of a `SparseEncoder` of sentence-transformers. Weights,
@@ -28,6 +28,7 @@ class SparseEncoderEmbedding(LocalModel, BaseSparseEmbedding):
 
     provider: ClassVar[str | None] = "huggingface-sparse"  # no plugin: there is no spec for it
 
+    model_name: Name  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
 
     def _options(self) -> Options:
