@@ -326,7 +326,7 @@ def test_a_path_and_the_name_of_the_library_lead_here(tmp_path: Path, monkeypatc
     assert isinstance(model, HuggingFaceEmbedding)
     assert (model.model_name, model.truncate_dim) == (str(tmp_path / "model"), 8)
     assert resolve_embed_model("sentence-transformers:org/model").model_name == "org/model"
-    with pytest.raises(ConfigurationError, match="`.*nowhere` does not exist"):
+    with pytest.raises(ConfigurationError, match=r"`.*nowhere` does not exist"):
         resolve_embed_model(Path("nowhere"))
 
 

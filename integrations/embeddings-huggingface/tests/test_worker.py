@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 from typing import cast
 
 import pytest
-from embeddings_huggingface._weights import Encoder, Weights, _Shared
+from embeddings_huggingface._weights import Encoder, Weights, shared
 from embeddings_huggingface._worker import Worker
 
 
@@ -87,10 +87,9 @@ def test_weights_are_loaded_by_the_first_job_and_again_after_a_failure() -> None
 
 
 def test_equal_configurations_share_weights_until_nobody_holds_them() -> None:
-    shared = _Shared()
-    first = shared.get("key", never)
-    assert shared.get("key", never) is first
-    assert shared.get("other", never) is not first
+    first = shared("key", never)
+    assert shared("key", never) is first
+    assert shared("other", never) is not first
     gone = weakref.ref(first)
     del first
     gc.collect()

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
 from embeddings_huggingface._sentence import SentenceEncoder
-from embeddings_huggingface._weights import SHARED, Weights
+from embeddings_huggingface._weights import Weights, shared
 
 _KNOWN = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding", "CLIPModel"}
 """Modules of sentence-transformers that their parameters, their settings and the tokenizer describe in full."""
@@ -74,8 +74,8 @@ class SentenceTransformerEmbedding(HuggingFaceEmbedding):
     def _weights(self) -> Weights:
         model = self.sentence_transformer
         # two models around one object must not use its tokenizer from two threads
-        held = self._held = SHARED.get(("in memory", id(model)), lambda: SentenceEncoder(model))
-        return held
+        weights = self._held = shared(("in memory", id(model)), lambda: SentenceEncoder(model))
+        return weights
 
     def _own_normalize(self) -> bool:
         return any(type(module).__name__ == "Normalize" for module in self.sentence_transformer.children())
@@ -107,6 +107,8 @@ def _check_dense(model: Any) -> None:
 
 def _digest(model: Any) -> str | None:
     """Return a hash of everything that decides a model's vectors; None where there may be more than is seen."""
+    import torch
+
     first, tokenizer = model[0], _tokenizer(model)
     if tokenizer is None or any(type(module).__name__ not in _KNOWN for module in model.children()):
         return None
@@ -125,19 +127,12 @@ def _digest(model: Any) -> str | None:
     total = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(_buffer(tensor))
+        total.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
     return total.hexdigest()
 
 
-def _buffer(tensor: Any) -> memoryview:
-    import torch
-
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
-
-
 def _tokenizer(model: Any) -> dict[str, Any] | None:
-    """Return a fast tokenizer as data, without what every call sets anew."""
+    """Return a fast tokenizer as data, without the settings that every call makes anew."""
     tokenizer = getattr(model[0], "tokenizer", None)
     serialised: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(serialised, "to_str"):

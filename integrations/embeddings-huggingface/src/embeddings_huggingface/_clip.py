@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from embed_core import Kind
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
 from embeddings_huggingface._local import Name
-from embeddings_huggingface._weights import Encoder
+from embeddings_huggingface._weights import Encoded, Encoder
 
 _DEFAULT = "openai/clip-vit-base-patch32"
 
@@ -31,7 +32,8 @@ class ClipEmbedding(HuggingFaceEmbedding):
         """Return the default model."""
         return [_DEFAULT]
 
-    def _prepare(self, encoder: Encoder) -> None:
+    def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         if not encoder.takes_images:
             msg = f"`{self.model_name}` embeds texts only; use it as `local:{self.model_name}`, or choose a CLIP model"
             raise ConfigurationError(msg)
+        return super()._encode(kind, inputs, encoder)

@@ -1,4 +1,4 @@
-"""Digests of what is on disk, so that equal folders are one space wherever they lie."""
+"""Digests of folders, so that equal folders are one space in any place."""
 
 from __future__ import annotations
 

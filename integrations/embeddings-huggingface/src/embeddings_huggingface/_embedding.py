@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from embed_core import MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
+from embed_core import Kind, MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
 from embed_core.errors import ConfigurationError
 from pydantic import PositiveInt
 
@@ -80,19 +79,20 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
         return self._get_image_embeddings([image]).vectors[0]
 
     def _get_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return self._run(self._images(images))
+        return self._run("image", images)
 
     async def _aget_image_embeddings(self, images: list[BytesIO]) -> ProviderResponse:
-        return await self._arun(self._images(images))
+        return await self._arun("image", images)
 
-    def _images(self, images: Sequence[BytesIO]) -> Callable[[Encoder], Encoded]:
-        def embed(encoder: Encoder) -> Encoded:
-            if not encoder.takes_images:
-                msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
-                raise ConfigurationError(msg)
-            return encoder.encode_images([open_image(image) for image in images])
-
-        return partial(self._embedded, embed, len(images))
+    def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
+        if kind != "image":
+            encoded = super()._encode(kind, inputs, encoder)
+        elif encoder.takes_images:
+            encoded = encoder.encode_images([open_image(image) for image in inputs])
+        else:
+            msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
+            raise ConfigurationError(msg)
+        return replace(encoded, vectors=self._finished(encoded.vectors))
 
     def _normalizes(self) -> bool:
         """Tell whether vectors are known to have unit length; the model's files are asked where a mean needs it."""

@@ -1,4 +1,4 @@
-"""What goes wrong with local models, in words that say what to do."""
+"""Failures of local models, in words that say how to go on."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the operating system or TLS said, which requests wraps in much else."""
+    """Return the reason of the operating system or of TLS, which requests wraps in much else."""
     found = re.search(r"\[(Errno|SSL)[^'\"()]*", str(error))
     return "" if found is None else f" ({found[0].strip()})"
 

@@ -28,7 +28,7 @@ def load(source: Source, options: Options) -> Encoder:
         source.fetch_optional(options.cache_folder)
         try:
             return _load(source, options, local=True)
-        except Exception as error:  # a file is missing: the hub has it, or knows what is wrong
+        except Exception as error:  # a file is missing: the hub has it, or knows the reason
             if source.commit is None or isinstance(error, EmbedError) or is_out_of_memory(error):
                 raise
             if not source.is_reachable():
@@ -42,7 +42,7 @@ def load(source: Source, options: Options) -> Encoder:
 
 
 def _load(source: Source, options: Options, *, local: bool) -> Encoder:
-    options = deepcopy(options)  # the libraries change what they are given
+    options = deepcopy(options)  # the libraries change their arguments
     if options.sparse or source.is_sentence_transformer:
         return _sentence.load(source, options, local=local)
     return _plain.load(source, options, local=local)

@@ -1,10 +1,10 @@
-"""What every model in this process has in common: its fields, its hooks, its weights and their one thread."""
+"""The common part of all models in this process: fields, hooks, files and weights."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field, PositiveInt, PrivateAttr, field_val
 from embeddings_huggingface._failures import embedding_failed
 from embeddings_huggingface._loading import load
 from embeddings_huggingface._runtime import Options, resolve_device
-from embeddings_huggingface._source import Source, absolute, cache, find, understood
-from embeddings_huggingface._weights import SHARED, Encoded, Encoder, Weights
+from embeddings_huggingface._source import Source, absolute, cache_of, find, understood
+from embeddings_huggingface._weights import Encoded, Encoder, Weights, shared
 
 _log = logging.getLogger("embeddings_huggingface")
 
@@ -86,16 +86,16 @@ class LocalModel(Model):
         return self._get_text_embeddings([text]).vectors[0]
 
     def _get_query_embeddings(self, queries: list[str]) -> ProviderResponse:
-        return self._run(self._texts("query", queries))
+        return self._run("query", queries)
 
     def _get_text_embeddings(self, texts: list[str]) -> ProviderResponse:
-        return self._run(self._texts("text", texts))
+        return self._run("text", texts)
 
     async def _aget_query_embeddings(self, queries: list[str]) -> ProviderResponse:
-        return await self._arun(self._texts("query", queries))
+        return await self._arun("query", queries)
 
     async def _aget_text_embeddings(self, texts: list[str]) -> ProviderResponse:
-        return await self._arun(self._texts("text", texts))
+        return await self._arun("text", texts)
 
     def _plan(self, kind: Kind, inputs: Sequence[Any]) -> Iterable[Sequence[int]]:
         """Put texts of similar length together, so that little is padded; longest first, to fail early if at all."""
@@ -143,7 +143,7 @@ class LocalModel(Model):
             return self._found[1]
 
     def _find(self) -> Source:
-        return find(self.model_name, self.revision, cache(self.cache_folder), plain=self._is_plain())
+        return find(self.model_name, self.revision, cache_of(self.cache_folder), plain=self._is_plain())
 
     def _is_plain(self) -> bool:
         """Tell whether files of sentence-transformers are left aside."""
@@ -153,7 +153,7 @@ class LocalModel(Model):
         return Options(
             device=None if "device_map" in self.model_kwargs else resolve_device(self.device),
             dtype=self.dtype,
-            cache_folder=cache(self.cache_folder),
+            cache_folder=cache_of(self.cache_folder),
             trust_remote_code=self.trust_remote_code,
             backend=self.backend,
             model_kwargs=_snapshot(self.model_kwargs),
@@ -164,41 +164,29 @@ class LocalModel(Model):
     def _weights(self) -> Weights:
         """Return the weights for the fields as they are, not loaded; the first call may ask disk or hub for files."""
         source, options = self._source(), self._options()
-        held = self._held = SHARED.get((source, options), partial(load, source, options))
-        return held
+        weights = self._held = shared((source, options), partial(load, source, options))
+        return weights
 
     # The work
 
-    def _run(self, job: Callable[[Encoder], Encoded]) -> ProviderResponse:
+    def _run(self, kind: Kind, inputs: Sequence[Any]) -> ProviderResponse:
         weights = self._weights()
-        return self._response(weights, weights.run(job))
+        return self._response(weights, weights.run(partial(self._embed, kind, inputs)))
 
-    async def _arun(self, job: Callable[[Encoder], Encoded]) -> ProviderResponse:
+    async def _arun(self, kind: Kind, inputs: Sequence[Any]) -> ProviderResponse:
         weights = await in_thread(self._weights) if self._held is None else self._weights()
-        return self._response(weights, await weights.arun(job))
+        return self._response(weights, await weights.arun(partial(self._embed, kind, inputs)))
 
-    def _texts(self, kind: Kind, texts: Sequence[str]) -> Callable[[Encoder], Encoded]:
-        def embed(encoder: Encoder) -> Encoded:
-            limit = self._length(encoder)
-            return replace(encoder.encode_texts(texts, kind, self._prompt(encoder, kind), limit), limit=limit)
-
-        return partial(self._embedded, embed, len(texts))
-
-    def _embedded(self, embed: Callable[[Encoder], Encoded], count: int, encoder: Encoder) -> Encoded:
-        """Embed a batch in the worker's thread."""
+    def _embed(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         try:
-            self._prepare(encoder)
-            encoded = embed(encoder)
+            return self._encode(kind, inputs, encoder)
         except Exception as error:
-            raise embedding_failed(error, self.model_name, count) from error
-        return replace(encoded, vectors=self._finished(encoded.vectors))
+            raise embedding_failed(error, self.model_name, len(inputs)) from error
 
-    def _prepare(self, encoder: Encoder) -> None:
-        """Make the encoder ready for this model's batch, or refuse one that cannot do what the class promises."""
-
-    def _finished(self, vectors: Any) -> Any:
-        """Return the vectors of a batch as this model wants them."""
-        return vectors
+    def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
+        """Embed a batch in the worker's thread."""
+        limit = self._length(encoder)
+        return replace(encoder.encode_texts(inputs, kind, self._prompt(encoder, kind), limit), limit=limit)
 
     def _response(self, weights: Weights, encoded: Encoded) -> ProviderResponse:
         if encoded.truncated and not weights.warned:  # every event still counts them

@@ -1,14 +1,15 @@
-"""Models of transformers that know nothing of sentence-transformers: their hidden states, pooled."""
+"""Models of transformers alone: their last layer, pooled, or the features of CLIP and SigLIP."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from embed_core import Kind, Pooling
 from embed_core.errors import ConfigurationError
 
-from embeddings_huggingface._features import FeatureEncoder, has_features
 from embeddings_huggingface._runtime import Options, dtype_options, longest, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
@@ -36,20 +37,20 @@ def load(source: Source, options: Options, *, local: bool) -> Encoder:
         config = AutoConfig.from_pretrained(source.name, **{**place, **options.config_kwargs})
         weights = {**place, **dtype_options(options.dtype), **options.model_kwargs}
         model = AutoModel.from_pretrained(source.name, config=config, **weights)
-        both = options.pooling is None and has_features(model)
+        both = options.pooling is None and hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
         reader = AutoProcessor if both else AutoTokenizer
         read = reader.from_pretrained(source.name, **{**place, **options.processor_kwargs})
-    model = model if options.device is None else model.to(options.device)
-    return FeatureEncoder(model, read) if both else PlainEncoder(model, read, options.pooling or Pooling.MEAN)
+    model = (model if options.device is None else model.to(options.device)).eval()
+    return FeatureEncoder(model, read) if both else PooledEncoder(model, read, options.pooling or Pooling.MEAN)
 
 
 class PlainEncoder(Encoder):
     """A transformers model and its tokenizer in memory."""
 
-    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling) -> None:
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        self._model, self._tokenizer, self._pooling = model.eval(), tokenizer, pooling
+    padding: str | bool = True
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model, self._tokenizer = model, tokenizer
         self.tokens = Tokens(tokenizer)
         self.positions = positions(model)
         self.max_length = longest(tokenizer, self.positions)
@@ -58,14 +59,69 @@ class PlainEncoder(Encoder):
         return ""
 
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+        cutting: dict[str, Any] = {"truncation": False, "padding": True}
+        if max_length is not None:
+            cutting = {"truncation": True, "padding": self.padding, "max_length": max_length}
+        prompted = [prompt + text for text in texts]
+        features = self._tokenizer(prompted, return_attention_mask=True, return_tensors="pt", **cutting)
+        tokens, truncated = account(features, self.tokens, texts, prompt, max_length)
+        return Encoded(to_float32(self._vectors(features)), tokens, truncated)
+
+    @abstractmethod
+    def _vectors(self, features: Any) -> Any:
+        """Return the vectors of a tokenised batch as a tensor."""
+
+
+class PooledEncoder(PlainEncoder):
+    """A transformers model whose last layer is pooled."""
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling) -> None:
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        super().__init__(model, tokenizer)
+        self._pooling = pooling
+
+    def _vectors(self, features: Any) -> Any:
         import torch
 
-        prompted = [prompt + text for text in texts]
-        cutting = {"truncation": True, "max_length": max_length} if max_length is not None else {"truncation": False}
-        features = self._tokenizer(prompted, padding=True, return_tensors="pt", **cutting)
-        tokens, truncated = account(features, self.tokens, texts, prompt, max_length)
         features = features.to(self._model.device)
         with torch.inference_mode():
-            hidden = self._model(**features)[0]
-            vectors = self._pooling(hidden, features["attention_mask"])
-        return Encoded(to_float32(vectors), tokens, truncated)
+            return self._pooling(self._model(**features)[0], features["attention_mask"])
+
+
+class FeatureEncoder(PlainEncoder):
+    """A transformers model with `get_text_features` and `get_image_features`, such as CLIP and SigLIP."""
+
+    takes_images = True
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        super().__init__(model, processor.tokenizer)
+        self._images = processor.image_processor
+        if model.config.model_type.startswith("siglip"):
+            # trained on texts padded to full length, without a mask: https://huggingface.co/docs/transformers/model_doc/siglip
+            self.padding = "max_length"
+
+    def encode_images(self, images: Sequence[Any]) -> Encoded:
+        read = self._images(images=list(images), return_tensors="pt")
+        return Encoded(to_float32(self._features(self._model.get_image_features, read)))
+
+    def _vectors(self, features: Any) -> Any:
+        wanted = {name: features[name] for name in self._tokenizer.model_input_names if name in features}
+        return self._features(self._model.get_text_features, wanted)
+
+    def _features(self, method: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
+        import torch
+
+        model, known = self._model, inspect.signature(method).parameters
+        there = {
+            name: tensor.to(model.device, model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in inputs.items()
+            if name in known
+        }
+        with torch.inference_mode():
+            answer = method(**there)
+        features = getattr(answer, "pooler_output", answer)  # since transformers 5 an object, a tensor before
+        if not isinstance(features, torch.Tensor) or features.ndim != 2:
+            msg = f"`{model.config.model_type}` has no single vector for an input; choose a CLIP or SigLIP model"
+            raise ConfigurationError(msg)
+        return features

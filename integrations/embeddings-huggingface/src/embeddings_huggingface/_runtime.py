@@ -1,10 +1,11 @@
-"""What torch and transformers need around every model: a device, a type, silence."""
+"""Device, type and lengths of a model of torch and transformers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,12 @@ _REMEDY = "leave `device` out to take the best there is, or install a torch buil
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is loaded, as far as that decides what is in memory.
+    """How a model is loaded; models with equal options share their weights.
 
     Attributes:
-        pooling: what to do with a transformers model's last layer; None leaves it to the model's files.
+        pooling: how a transformers model's last layer is pooled; None leaves it to the model's files.
         raw: whether to leave out the model's own step that makes vectors unit length.
-        sparse: whether it is a `SparseEncoder` that is wanted.
+        sparse: whether a `SparseEncoder` is wanted.
     """
 
     device: str | None
@@ -45,11 +46,12 @@ class Options:
         return hash((self.device, self.dtype, self.backend))
 
 
+@cache
 def resolve_device(device: str | None) -> str:
-    """Return the device to use: the one asked for if it is there, else CUDA, MPS or the CPU, in this order.
+    """Return a device that is there: the given one, or for None the best of CUDA, MPS and the CPU, in this order.
 
     Raises:
-        ConfigurationError: the device is not there, or no device at all.
+        ConfigurationError: the device is not there, or is no device at all.
     """
     import torch
 
@@ -72,7 +74,7 @@ def resolve_device(device: str | None) -> str:
 
 
 def dtype_options(dtype: str | None) -> dict[str, Any]:
-    """Return the argument that makes `from_pretrained` load weights as a type; its name changed on the way."""
+    """Return the argument that makes `from_pretrained` load weights as a type; its name depends on the version."""
     if dtype is None:
         return {}
     import torch
@@ -99,7 +101,7 @@ def positions(model: Any) -> int | None:
 
 def longest(tokenizer: Any, places: int | None) -> int | None:
     """Return the most tokens that tokenizer and positions allow; None where neither knows an end."""
-    return min((one for one in (tokenizer.model_max_length, places) if one and one < UNBOUNDED), default=None)
+    return min((most for most in (tokenizer.model_max_length, places) if most and most < UNBOUNDED), default=None)
 
 
 def to_float32(vectors: Any) -> NDArray[np.float32]:

@@ -67,20 +67,16 @@ class SentenceEncoder(Encoder):
         self.max_length = int(length) if length is not None and length < UNBOUNDED else None
         self.positions = positions(getattr(model[0], "auto_model", None))
         self.cuts = self.max_length is not None
+        modalities = getattr(model, "modalities", None)  # since version 5.4
+        self.takes_images = "image" in modalities if modalities else type(model[0]).__name__ == "CLIPModel"
         tokenizer = _tokenizer(model)
         self.tokens = None if tokenizer is None else Tokens(tokenizer, special=callable(tokenizer))
-
-    @property
-    def takes_images(self) -> bool:
-        """Whether images can be embedded as well as texts."""
-        modalities = getattr(self._model, "modalities", None)  # since version 5.4
-        return "image" in modalities if modalities else type(self._model[0]).__name__ == "CLIPModel"
 
     def prompt(self, kind: Kind) -> str:
         """Return the saved prompt for queries or for documents, else the saved default one.
 
         `encode_document` looks at the first of its names only, where sentence-transformers itself puts an empty
-        prompt that no one saved; so E5's own `passage: ` would get lost.
+        prompt that nobody saved; so E5's own `passage: ` would get lost.
         """
         prompts: Mapping[str, str | None] = self._model.prompts
         names = _NAMES.get(kind, ())
@@ -90,9 +86,10 @@ class SentenceEncoder(Encoder):
         return saved or ""
 
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
-        with _length(self._model, max_length if self.cuts else None):
+        limit = max_length if self.cuts else None
+        with _length(self._model, limit):
             features = self._features(list(texts), prompt, _TASKS[kind])
-            tokens, truncated = account(features, self.tokens, texts, prompt, max_length if self.cuts else None)
+            tokens, truncated = account(features, self.tokens, texts, prompt, limit)
             return Encoded(self._forward(features, task=_TASKS[kind]), tokens, truncated)
 
     def encode_images(self, images: Sequence[Any]) -> Encoded:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "
     "ViT-L/14": "openai/clip-vit-large-patch14",
     "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
 }
-_said: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Source:
     """A model's files, found but not loaded.
 
     Attributes:
-        name: what a loader takes: an absolute path or a repository.
+        name: an absolute path or a repository, for the loaders.
         marker: a file at the top of it, which is there.
         commit: the commit of a repository, so that a model cannot change under a fingerprint; None for a folder.
-        files: what a folder held when it was looked at; empty for a repository.
+        files: the files of a folder when it was found; empty for a repository.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Source:
         return any(module.get("type", "").endswith(".Normalize") for module in _modules(self.marker))
 
     def identity(self) -> str:
-        """Return what decides its vectors: the content of a folder, or repository and commit."""
+        """Return the part that decides vectors: the content of a folder, or repository and commit."""
         if self.commit is not None:
             return f"{self.name}@{self.commit}"
         return f"folder:{digest(Path(self.name), self.files)}"
 
     def fetch_optional(self, cache_folder: str | None) -> None:
-        """Ask for the files that change vectors when they are missing, where the cache does not know of them.
+        """Fetch the optional files that decide vectors, where the cache does not know of them.
 
-        What cannot be left out is not looked for: loading fails without it.
+        Loading fails without the others, so it fetches them.
         """
         if self.commit is None or not self.is_sentence_transformer:
             return
@@ -74,7 +74,7 @@ class Source:
         try:
             for file in unknown:
                 _hub_file(self.name, file, self.commit, cache_folder)
-        except Exception as error:  # what is cached is most often whole, if somebody else put it there
+        except Exception as error:  # a cached model is most often whole, if somebody else put it there
             _log.warning(
                 "`%s` is taken as it is in the cache; the hub did not say whether it has %s (%s)",
                 self.name,
@@ -87,7 +87,7 @@ class Source:
         return _no_connection(self.name, self.marker.name, self.commit) is None
 
     def check_unchanged(self) -> None:
-        """Refuse a folder that was written to since it was looked at.
+        """Refuse a folder that was written to since it was found.
 
         Raises:
             ConfigurationError: the weights would not be those of the fingerprint.
@@ -112,12 +112,13 @@ def absolute(name: str) -> str:
 
 
 def understood(name: str) -> str:
-    """Return the release that a short name stands for, and say so once."""
-    if name not in _SHORT or Path(name).is_dir():
-        return name
-    if name not in _said:
-        _said.add(name)
-        _log.warning("`%s` is understood as `%s`", name, _SHORT[name])
+    """Return the release that a short name stands for, and log it once."""
+    return name if name not in _SHORT or Path(name).is_dir() else _release(name)
+
+
+@cache
+def _release(name: str) -> str:
+    _log.warning("`%s` is understood as `%s`", name, _SHORT[name])
     return _SHORT[name]
 
 
@@ -140,7 +141,7 @@ def find(name: str, revision: str | None = None, cache_folder: str | None = None
     return _repository(name, revision, cache_folder, markers)
 
 
-def cache(folder: str | None) -> str | None:
+def cache_of(folder: str | None) -> str | None:
     """Return where repositories are cached: the folder given, else the one of sentence-transformers, if it is set."""
     return folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME")
 
@@ -149,7 +150,7 @@ def cached_models() -> list[str]:
     """Return the names of the dense models of sentence-transformers in the cache on this machine."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    folder = Path(cache(None) or HF_HUB_CACHE)
+    folder = Path(cache_of(None) or HF_HUB_CACHE)
     found = (path for path in folder.glob(f"models--*--*/snapshots/*/{_MODULES}") if not _is_sparse(path))
     return sorted({"/".join(path.relative_to(folder).parts[0].split("--", 2)[1:]) for path in found})
 
@@ -237,16 +238,16 @@ def _hub_file(repository: str, file: str, revision: str | None, folder: str | No
 
 
 def _no_connection(repository: str, file: str, revision: str | None) -> Exception | None:
-    """Ask the hub for a file once; return what says that there is no connection, and nothing else.
+    """Ask the hub for a file once; return the error where there is no connection, and nothing else.
 
-    A download believes that after half a minute of trying, and so does the one of every other file.
+    A download tries for half a minute before it fails, and so does the download of every other file.
     """
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
 
     try:
         get_session().head(hf_hub_url(repository, file, revision=revision), timeout=HF_HUB_ETAG_TIMEOUT)
-    except Exception as error:  # what the hub answered is for the download to tell
+    except Exception as error:  # an answer of the hub is for the download to tell
         return error if is_unreachable(error) else None
     return None
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from embed_core import BaseSparseEmbedding
+from embed_core import BaseSparseEmbedding, Kind
 from pydantic import PositiveInt
 
 from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
-from embeddings_huggingface._weights import Encoder
+from embeddings_huggingface._weights import Encoded, Encoder
 
 
 class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
@@ -34,5 +35,6 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
     def _options(self) -> Options:
         return replace(super()._options(), sparse=True)
 
-    def _prepare(self, encoder: Encoder) -> None:
+    def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         encoder.max_active_dims = self.max_active_dims  # others share it; one thread does the batches in turn
+        return super()._encode(kind, inputs, encoder)

@@ -1,4 +1,4 @@
-"""What the model's own tokenizer makes of a text: how many tokens, and where it may be split."""
+"""Texts as the model's own tokenizer sees them: how many tokens, and where they may be split."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a model made of one batch.
+    """The result of one batch.
 
     Attributes:
         vectors: float32 array of shape (n, dimension); of a sparse model n pairs of arrays (indices, values).
         tokens: how many tokens went through the model, padding left out; None where that cannot be told.
         truncated: how many inputs were cut to fit.
-        limit: the tokens they were cut to.
+        limit: the length in tokens to which they were cut.
     """
 
     vectors: Any
@@ -40,10 +40,11 @@ class Encoder(ABC):
     """A loaded model. Only its worker thread touches it.
 
     Attributes:
-        tokens: counts and splits texts as the model's tokenizer does; None where the model has no tokenizer we know.
+        tokens: counts and splits texts as the model's tokenizer does; None where the model has no known tokenizer.
         max_length: most tokens of one input, prompt and special tokens included; None means any number.
-        positions: what `max_length` can be raised to; None means no known end.
-        cuts: whether texts that are too long are cut by the encoder itself.
+        positions: the largest possible `max_length`; None means no known end.
+        cuts: whether the encoder itself cuts a text that is too long.
+        takes_images: whether images can be embedded as well as texts.
         max_active_dims: most numbers of a sparse vector, set before every batch; None leaves it to the model.
     """
 
@@ -51,12 +52,8 @@ class Encoder(ABC):
     max_length: int | None
     positions: int | None = None
     cuts: bool = True
+    takes_images: bool = False
     max_active_dims: int | None = None
-
-    @property
-    def takes_images(self) -> bool:
-        """Whether images can be embedded as well as texts."""
-        return False
 
     @abstractmethod
     def prompt(self, kind: Kind) -> str:
@@ -103,20 +100,14 @@ class Weights:
         return self._encoder
 
 
-class _Shared:
-    """The process's weights by configuration."""
-
-    def __init__(self) -> None:
-        self._weights: WeakValueDictionary[Hashable, Weights] = WeakValueDictionary()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, load: Callable[[], Encoder]) -> Weights:
-        """Return the weights for a configuration; they go when the last model that holds them does."""
-        with self._lock:
-            weights = self._weights.get(key)
-            if weights is None:
-                weights = self._weights[key] = Weights(load)
-            return weights
+_by_configuration: WeakValueDictionary[Hashable, Weights] = WeakValueDictionary()
+_lock = Lock()
 
 
-SHARED = _Shared()
+def shared(key: Hashable, load: Callable[[], Encoder]) -> Weights:
+    """Return the process's weights for a configuration; they go when the last model that holds them does."""
+    with _lock:
+        weights = _by_configuration.get(key)
+        if weights is None:
+            weights = _by_configuration[key] = Weights(load)
+        return weights

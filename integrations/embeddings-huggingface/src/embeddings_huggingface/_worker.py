@@ -61,10 +61,10 @@ class Worker:
         return future
 
     def stop(self) -> None:
-        """Drop what waits, and whoever waits for it, and let what runs finish.
+        """Drop the jobs that have not begun, and let the running job finish.
 
         For the end of the process: an interpreter that goes down while a daemon thread is inside torch aborts instead
-        of exiting, and only other daemon threads can still be waiting by then.
+        of exiting, and only other daemon threads can still wait for a job by then.
         """
         with self._lock:
             jobs, thread = self._jobs, self._thread
@@ -79,14 +79,14 @@ class Worker:
 
 
 def _serve(jobs: _Jobs) -> None:
-    while (one := jobs.get()) is not None:
-        future, job = one
+    while (entry := jobs.get()) is not None:
+        future, job = entry
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(job())
-            except BaseException as error:  # handed to whoever waits
+            except BaseException as error:  # raised again where the future is awaited
                 future.set_exception(error)
-        del one, future, job  # an idle thread keeps no model alive
+        del entry, future, job  # an idle thread keeps no model alive
 
 
 _ALL: weakref.WeakSet[Worker] = weakref.WeakSet()
