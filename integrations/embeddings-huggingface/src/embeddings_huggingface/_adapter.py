@@ -90,8 +90,7 @@ def adapt(model: Any) -> BaseEmbedding:
     Raises:
         ConfigurationError: it is something else of sentence-transformers, which gives no dense vectors.
     """
-    _check_dense(model)
-    return SentenceTransformerEmbedding(sentence_transformer=model)
+    return SentenceTransformerEmbedding(model)
 
 
 def _check_dense(model: Any) -> None:

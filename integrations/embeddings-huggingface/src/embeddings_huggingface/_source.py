@@ -125,11 +125,8 @@ def _release(name: str) -> str:
 def find(name: str, revision: str | None = None, cache_folder: str | None = None, *, plain: bool = False) -> Source:
     """Find a model's files; of a repository only a small file is fetched, and only if none is cached.
 
-    Args:
-        name: a folder or a repository.
-        revision: branch, tag or commit; None takes the cached commit of the main branch, or the newest one.
-        cache_folder: where repositories are cached; None for the hub's own place.
-        plain: whether to leave files of sentence-transformers aside.
+    `revision=None` takes the cached commit of the main branch, or the newest commit; `plain` leaves files of
+    sentence-transformers aside.
 
     Raises:
         ConfigurationError: there is no such folder or repository, or it holds no model.
