@@ -174,7 +174,7 @@ class TestSearch:
         Path("question.txt").write_bytes(b"caf\xe9")
         assert "`question.txt` is no UTF-8 text (byte 3" in run("search", "idx", "-i", "question.txt").stderr
         both = run("search", "idx", "words", "-i", "question.txt")
-        assert (both.exit_code, "not both" in both.stderr) == (2, True)
+        assert (both.exit_code, "give either a QUESTION or `-i FILE`" in both.stderr) == (2, True)
 
     def test_a_prefix_keeps_to_some_records(self):
         run("index", "quotes.csv", "--from", "csv", "--prefix", "x-", "--into", "idx")

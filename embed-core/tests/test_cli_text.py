@@ -159,8 +159,8 @@ def test_words_that_are_no_utf_8_are_refused():
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "give some words, or `-i FILE`"),
-        (["a", "-i", "-"], "not both"),
+        ([], "give either some words or `-i FILE`"),
+        (["a", "-i", "-"], "give either some words or `-i FILE`"),
         (["a", "--lines"], "`--lines` goes with `-i FILE`"),
         (["--lines"], "`--lines` goes with `-i FILE`"),
         (["-i", "/no/such/file"], "No such file"),

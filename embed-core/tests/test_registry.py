@@ -8,7 +8,6 @@ import pytest
 from embed_core import BaseEmbedding, MockEmbedding, resolve_embed_model
 from embed_core._plugins import ADAPTERS, EMBEDDINGS
 from embed_core._registry import plugin_of
-from embed_core._settings import Settings, change_settings
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -16,6 +15,7 @@ from embed_core.errors import (
     UnknownProviderError,
 )
 from embed_core.kvstore import MemoryKVStore
+from embed_core.settings import Settings, change_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

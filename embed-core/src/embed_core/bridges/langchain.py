@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
-from embed_core._base import BaseEmbedding
-from embed_core._types import Embedding
+from embed_core import BaseEmbedding, Embedding
 from embed_core.errors import ConfigurationError, IntegrationNotInstalledError
 
 try:

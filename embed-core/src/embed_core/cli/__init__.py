@@ -1,9 +1,8 @@
 """The command `embed`.
 
-To add a command `name`, write `cli/name.py` with a click command or group called `command`, and add one line to
-`COMMANDS`: its name and its one-line help, which is the first line of its docstring. Nothing else: the module is
-imported when the command is used, `--debug` is added to it, and an error it raises becomes one line on standard error.
-What commands share (the model, its cache, listings) is in `_common.py`.
+To add a command `name`, write `cli/name.py` with a click command or group called `command`, and add a line to
+`COMMANDS`: its name and its one-line help, which is the first line of its docstring. The module is imported when the
+command is used, `--debug` is added to it, and an error it raises becomes one line on standard error.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Final
 
 import click
 
-from embed_core.cli._frame import LazyGroup
+from embed_core.cli._group import LazyGroup
 
 COMMANDS: Final = {
     "alias": "Give names of your own to models.",

@@ -1,7 +1,8 @@
-"""How search results look."""
+"""Search results as a table or as JSON."""
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,27 +10,30 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embed_core.cli._common import show
-from embed_core.cli._terminal import printable, short_path, width
+from embed_core.cli._common import printable, short_path, show
 
 if TYPE_CHECKING:
     from embed_core.index import Hit
 
-_LINES = 4
+_MOST_COLUMNS = 100  # longer lines are hard to read
+_MOST_LINES = 4
 _MORE = " …"
 _INDENT = "   "
 
 
 def show_hits(hits: Sequence[Hit], form: str) -> None:
-    """Print results as a table for people, or as JSON."""
+    """Print results."""
     if form == "json":
         show([asdict(hit) for hit in hits], form)
         return
-    columns = width()
+    width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns) - len(_INDENT)
     for hit in hits:
         click.echo(f"{hit.score:.3f}  {_name(hit)}")
-        for line in [*_snippet(hit.text or "", columns), *_metadata(hit, columns)]:
+        metadata = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value not in (None, ""))
+        for line in _first_lines(hit.text or "", width):
             click.echo(f"{_INDENT}{line}")
+        if metadata:
+            click.echo(f"{_INDENT}{textwrap.shorten(printable(metadata), width, placeholder=_MORE)}")
 
 
 def _name(hit: Hit) -> str:
@@ -40,20 +44,13 @@ def _name(hit: Hit) -> str:
     return f"{source}:{'page ' if hit.unit == 'page' else ''}{place}"
 
 
-def _metadata(hit: Hit, columns: int) -> list[str]:
-    if not hit.metadata:
-        return []
-    told = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value is not None and value != "")
-    return [textwrap.shorten(printable(told), columns - len(_INDENT), placeholder=_MORE)]
-
-
-def _snippet(text: str, columns: int) -> list[str]:
+def _first_lines(text: str, width: int) -> list[str]:
     """Return the first lines of a text, long ones broken, so that code and lists keep their shape."""
     lines: list[str] = []
     for line in textwrap.dedent(text).expandtabs(4).splitlines():
-        indent = line[: len(line) - len(line.lstrip(" "))][: columns // 2]
-        lines += textwrap.wrap(indent + printable(line), columns - len(_INDENT), subsequent_indent=indent)
-        if len(lines) > _LINES:
-            room = columns - len(_INDENT) - len(_MORE)
-            return [*lines[: _LINES - 1], lines[_LINES - 1][:room].rstrip() + _MORE]
+        indent = line[: len(line) - len(line.lstrip(" "))][: width // 2]
+        lines += textwrap.wrap(indent + printable(line), width, subsequent_indent=indent)
+        if len(lines) > _MOST_LINES:
+            last = lines[_MOST_LINES - 1][: width - len(_MORE)].rstrip()
+            return [*lines[: _MOST_LINES - 1], last + _MORE]
     return lines

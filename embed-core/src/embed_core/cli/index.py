@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from embed_core.cli._common import open_index
-from embed_core.cli._cost import cost_options, forecast, label, limit_cost
-from embed_core.cli._sources import STDIN, Sources, source_options
-from embed_core.cli._terminal import printable, short_path
+from embed_core.cli._records import STDIN, Form, check_options, read, record_options
+from embed_core.cli._report import forecast, label, print_skipped, summary
 
 if TYPE_CHECKING:
-    from embed_core.index import Changes, Index, Stats
+    from embed_core import BaseEmbedding
+    from embed_core.index import Changes, Index
 
-_SHOWN = 20
-_STOPPED = "Interrupted; what is finished is kept. Run the same command again to go on"
+_INTERRUPTED = "Interrupted; finished batches are kept. Run the same command again to go on"
 
 
 @click.command("index")
@@ -29,20 +28,23 @@ _STOPPED = "Interrupted; what is finished is kept. Run the same command again to
     "--model",
     "spec",
     metavar="SPEC",
-    help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else what "
-    "`embed models default` says; else OpenAI]",
+    help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else the choice of "
+    "`embed models default`; else OpenAI]",
 )
-@source_options
+@record_options
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
 @click.option("--chunk-overlap", type=int, metavar="N", help="Most characters that two chunks share. [default: 80]")
 @click.option("--store/--no-store", "store_text", default=None, help="Keep the texts in the index. [default: store]")
-@cost_options
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, sent and paid.")
+@click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Spend no more.")
+@click.option("--batch-api", "batch_jobs", is_flag=True, help="Use the provider's jobs: cheaper, within a day.")
 @click.option("--progress/--no-progress", default=None, help="Show a bar. [default: in a terminal]")
 @click.option("-v", "--verbose", is_flag=True, help="List everything that is skipped.")
 def command(
     paths: tuple[str, ...],
     folder: str,
     spec: str | None,
+    form: Form | None,
     chunk_size: int | None,
     chunk_overlap: int | None,
     store_text: bool | None,
@@ -51,7 +53,7 @@ def command(
     batch_jobs: bool,
     progress: bool | None,
     verbose: bool,
-    **source_options: Any,
+    **options: Any,
 ) -> None:
     """Make files, or the rows of files, searchable.
 
@@ -59,29 +61,36 @@ def command(
     again, it embeds only what is new or has changed, and removes what is gone; interrupted, it goes on from where it
     was. Hidden files and folders are left out, and links are not followed, unless they are named.
     """
-    sources = Sources(**source_options)
-    sources.check(paths)
+    check_options(paths, form, options)
     fixed = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap, "store_text": store_text}
-    show = sys.stderr.isatty() if progress is None else progress
     with open_index(folder, spec, new=True, dry_run=dry_run, **fixed) as index:
-        limit_cost(index.model, max_cost)
+        if max_cost is not None:
+            _limit_cost(index.model, max_cost)
         if spec is None and not index.exists:
-            named = f"No model is named, so the default makes the vectors: `{label(index.model)}`"
-            click.echo(f"{named}. `-m` and `embed models default` choose another", err=True)
+            message = f"No model is named, so the default makes the vectors: `{label(index.model)}`"
+            click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
+        show = sys.stderr.isatty() if progress is None else progress
         try:
-            changes = _run(index, paths, sources, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
+            changes = _add(index, paths, form, options, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(_STOPPED) from interrupt
-        _tell_skipped(changes, len(changes.skipped) if verbose else _SHOWN)
+            raise KeyboardInterrupt(_INTERRUPTED) from interrupt
+        print_skipped(changes, verbose=verbose)
         if dry_run:
             click.echo(forecast(changes, index.model))
+        elif index.exists:
+            click.echo(summary(changes, index.stats()))
         else:
-            done = _summary(changes, index.stats()) if index.exists else f"Nothing to index; `{folder}` holds no index"
-            click.echo(done)
+            click.echo(f"Nothing to index; `{folder}` holds no index")
 
 
-def _run(index: Index, paths: Sequence[str], sources: Sources, **how: bool) -> Changes:
-    form = sources.form
+def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
+    if "max_cost" not in type(model).model_fields:
+        msg = f"`{label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
+        raise click.ClickException(msg)
+    model.max_cost = dollars
+
+
+def _add(index: Index, paths: Sequence[str], form: Form | None, options: Mapping[str, Any], **how: bool) -> Changes:
     if form is None:
         return index.add(paths, **how)
     from embed_core.index import Changes
@@ -89,32 +98,10 @@ def _run(index: Index, paths: Sequence[str], sources: Sources, **how: bool) -> C
     changes = Changes()
     for path in paths:
         gone = path != STDIN and index.exists and not Path(path).exists()
-        records = () if gone else sources.records(form, path)
-        done = index.add_records(records, path if path == STDIN else Path(path), prefix=sources.prefix, **how)
+        records = () if gone else read(path, form, options)
+        done = index.add_records(records, path if path == STDIN else Path(path), prefix=options["prefix"], **how)
         if gone and not done.removed:
             msg = f"there is no file `{path}`, and the index holds no records of it"
             raise click.ClickException(msg)
         changes += done
     return changes
-
-
-def _tell_skipped(changes: Changes, shown: int) -> None:
-    if not changes.skipped:
-        return
-    click.echo(f"Skipped {len(changes.skipped)}:", err=True)
-    for one in changes.skipped[:shown]:
-        click.echo(f"  {short_path(one.source)} {printable(one.reason)}", err=True)
-    if len(changes.skipped) > shown:
-        click.echo(f"  and {len(changes.skipped) - shown} more (`--verbose` lists all)", err=True)
-
-
-def _summary(changes: Changes, stats: Stats) -> str:
-    counts = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
-    done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing changed"
-    where = short_path(str(Path(stats.folder)))
-    held = [_number(count, noun) for count, noun in ((stats.files, "file"), (stats.records, "record")) if count]
-    return f"{done}; `{where}` holds {_number(stats.chunks, 'chunk')} of {' and '.join(held) or '0 files'}"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,113 @@
+"""The group of all commands: loads a command when it is used, and prints an error as one line."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from embed_core.cli._common import printable
+from embed_core.errors import EmbedError
+
+_DEBUG = f"{__name__}.debug"
+_INTERRUPTED = 130  # a shell's status of a command that Ctrl-C ended
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command when the command is used, and none for its own help."""
+
+    def __init__(self, *args: Any, commands_by_name: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.commands_by_name = commands_by_name
+        _add_debug(self)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.commands_by_name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.commands_by_name and cmd_name not in self.commands:
+            self.commands[cmd_name] = importlib.import_module(f"embed_core.cli.{cmd_name}").command
+            _add_debug(self.commands[cmd_name])
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(self.commands_by_name.items()))
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        # On Windows click expands `*` and `%NAME%` in arguments, which are texts to embed.
+        return super().main(*args, **{"windows_expand_args": False, **kwargs})
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            with _log_in_lines(ctx):
+                result = super().invoke(ctx)
+            sys.stdout.flush()
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (KeyboardInterrupt, click.Abort) as stop:
+            if isinstance(stop, click.Abort) and not isinstance(stop.__context__, KeyboardInterrupt):
+                raise  # the answer to a question was no
+            click.echo(f"\n{printable(str(stop)) or 'Interrupted'}", err=True)
+            ctx.exit(_INTERRUPTED)
+        except Exception as error:
+            if ctx.meta.get(_DEBUG):
+                raise
+            raise click.ClickException(_message(error)) from error
+        return result
+
+
+def _add_debug(command: click.Command) -> None:
+    """Let a command and the commands inside it take `--debug`."""
+    command.params.append(
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            envvar="EMBED_RAISE_ERRORS",
+            callback=_remember_debug,
+            help="Show whole tracebacks.",
+        )
+    )
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_debug(inner)
+
+
+def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = ctx.meta.get(_DEBUG, False) or value
+
+
+@contextmanager
+def _log_in_lines(ctx: click.Context) -> Iterator[None]:
+    """Print logged warnings as errors are printed, in a program that has configured no logging."""
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            if ctx.meta.get(_DEBUG):
+                return super().format(record)
+            error = record.exc_info[1] if record.exc_info else None
+            reason = f": {_message(error)}" if error else ""
+            return f"{record.levelname.capitalize()}: {printable(record.getMessage())}{reason}"
+
+    unconfigured = logging.lastResort or logging.StreamHandler()
+    unconfigured.setFormatter(Formatter())
+    try:
+        yield
+    finally:
+        unconfigured.setFormatter(None)
+
+
+def _message(error: BaseException) -> str:
+    """Return an error as one line; an error from outside the package is named by its type."""
+    if isinstance(error, OSError) and not isinstance(error, EmbedError) and error.filename is not None:
+        return f"{error.strerror}: `{error.filename}`"
+    message = printable(str(error))
+    if isinstance(error, EmbedError) and message:
+        return message
+    return f"{type(error).__name__}{f': {message}' if message else ''} (`--debug` shows where)"
