@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -44,9 +43,10 @@ class LazyGroup(click.Group):
         return super().main(*args, **{"windows_expand_args": False, **kwargs})
 
     def invoke(self, ctx: click.Context) -> Any:
+        if logging.lastResort is not None:  # it prints warnings in a program that configures no logging
+            logging.lastResort.setFormatter(_LineFormatter(ctx))
         try:
-            with _log_in_lines(ctx):
-                result = super().invoke(ctx)
+            result = super().invoke(ctx)
             sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
             raise
@@ -83,24 +83,19 @@ def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None
     ctx.meta[_DEBUG] = ctx.meta.get(_DEBUG, False) or value
 
 
-@contextmanager
-def _log_in_lines(ctx: click.Context) -> Iterator[None]:
-    """Print logged warnings as errors are printed, in a program that has configured no logging."""
+class _LineFormatter(logging.Formatter):
+    """Formats a warning as an error is printed: in a line, and with `--debug` in full."""
 
-    class Formatter(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            if ctx.meta.get(_DEBUG):
-                return super().format(record)
-            error = record.exc_info[1] if record.exc_info else None
-            reason = f": {_message(error)}" if error else ""
-            return f"{record.levelname.capitalize()}: {printable(record.getMessage())}{reason}"
+    def __init__(self, ctx: click.Context) -> None:
+        super().__init__()
+        self._meta = ctx.meta
 
-    unconfigured = logging.lastResort or logging.StreamHandler()
-    unconfigured.setFormatter(Formatter())
-    try:
-        yield
-    finally:
-        unconfigured.setFormatter(None)
+    def format(self, record: logging.LogRecord) -> str:
+        if self._meta.get(_DEBUG):
+            return super().format(record)
+        error = record.exc_info[1] if record.exc_info else None
+        reason = f": {_message(error)}" if error else ""
+        return f"{record.levelname.capitalize()}: {printable(record.getMessage())}{reason}"
 
 
 def _message(error: BaseException) -> str:

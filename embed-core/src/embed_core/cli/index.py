@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import click
 
 from embed_core.cli._common import open_index
-from embed_core.cli._records import STDIN, Form, check_options, read, record_options
 from embed_core.cli._report import forecast, label, print_skipped, summary
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
-    from embed_core.index import Changes, Index
+    from embed_core.index import Changes, Index, Record, Skipped
 
+Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
+_STDIN = "-"
 _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command again to go on"
 
 
@@ -31,7 +32,23 @@ _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command aga
     help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else the choice of "
     "`embed models default`; else OpenAI]",
 )
-@record_options
+@click.option(
+    "--from",
+    "form",
+    type=click.Choice(get_args(Form)),
+    help="Index each row of the files as a record; `-` is standard input.",
+)
+@click.option("--id", metavar="COLUMN", help="Holds the ids. [default: id, or made from the texts]")
+@click.option(
+    "--text",
+    metavar="COLUMN",
+    multiple=True,
+    help="Holds the text; repeat it to join several. [default: text, or all but the id]",
+)
+@click.option("--prefix", default="", metavar="TEXT", help="Put before every id.")
+@click.option("--sql", metavar="QUERY", help="Reads a database. [default: all rows of its only table]")
+@click.option("--attach", nargs=2, multiple=True, metavar="NAME PATH", help="Another database for the query.")
+@click.option("--encoding", metavar="NAME", help="Of the rows, as in `cp1252`. [default: UTF-8]")
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
 @click.option("--chunk-overlap", type=int, metavar="N", help="Most characters that two chunks share. [default: 80]")
 @click.option("--store/--no-store", "store_text", default=None, help="Keep the texts in the index. [default: store]")
@@ -53,7 +70,7 @@ def command(
     batch_jobs: bool,
     progress: bool | None,
     verbose: bool,
-    **options: Any,
+    **of_records: Any,
 ) -> None:
     """Make files, or the rows of files, searchable.
 
@@ -61,7 +78,12 @@ def command(
     again, it embeds only what is new or has changed, and removes what is gone; interrupted, it goes on from where it
     was. Hidden files and folders are left out, and links are not followed, unless they are named.
     """
-    check_options(paths, form, options)
+    given = [f"--{name}" for name, value in of_records.items() if value]
+    if _STDIN in paths:
+        given.append(_STDIN)
+    if form is None and given:
+        msg = f"`{given[0]}` goes with `--from`, which makes records of rows"
+        raise click.UsageError(msg)
     fixed = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap, "store_text": store_text}
     with open_index(folder, spec, new=True, dry_run=dry_run, **fixed) as index:
         if max_cost is not None:
@@ -71,7 +93,7 @@ def command(
             click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
         show = sys.stderr.isatty() if progress is None else progress
         try:
-            changes = _add(index, paths, form, options, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
+            changes = _add(index, paths, form, of_records, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_INTERRUPTED) from interrupt
         print_skipped(changes, verbose=verbose)
@@ -97,11 +119,25 @@ def _add(index: Index, paths: Sequence[str], form: Form | None, options: Mapping
 
     changes = Changes()
     for path in paths:
-        gone = path != STDIN and index.exists and not Path(path).exists()
-        records = () if gone else read(path, form, options)
-        done = index.add_records(records, path if path == STDIN else Path(path), prefix=options["prefix"], **how)
+        gone = path != _STDIN and index.exists and not Path(path).exists()
+        records = () if gone else _read(path, form, options)
+        done = index.add_records(records, path if path == _STDIN else Path(path), prefix=options["prefix"], **how)
         if gone and not done.removed:
             msg = f"there is no file `{path}`, and the index holds no records of it"
             raise click.ClickException(msg)
         changes += done
     return changes
+
+
+def _read(path: str, form: Form, options: Mapping[str, Any]) -> Iterator[Record | Skipped]:
+    from embed_core.index import read_records
+
+    return read_records(
+        sys.stdin.buffer if path == _STDIN else Path(path),
+        form,
+        id_column=options["id"],
+        text_columns=options["text"],
+        encoding=options["encoding"],
+        sql=options["sql"],
+        attach=dict(options["attach"]),
+    )

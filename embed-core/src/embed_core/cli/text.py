@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
@@ -97,12 +98,13 @@ def _embed(spec: str, kind: Literal["query", "text"], inputs: Iterable[str], *, 
 
 
 def _write_npy(blocks: Iterable[Vectors]) -> None:
-    """Write one array of shape (n, dimension); to a pipe, which `numpy.save` cannot."""
+    """Write one array of shape (n, dimension)."""
     import numpy as np
 
     empty: Vectors = np.empty((0, 0), dtype=np.float32)
     vectors = np.concatenate(list(blocks) or [empty]).astype("<f4", copy=False)
-    stream = sys.stdout.buffer
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(vectors))
-    stream.write(vectors.data if vectors.size else b"")
-    stream.flush()
+    stdout: Any = SimpleNamespace(
+        write=sys.stdout.buffer.write
+    )  # `numpy.save` seeks in a file, even where it is a pipe
+    np.save(stdout, vectors)
+    sys.stdout.buffer.flush()

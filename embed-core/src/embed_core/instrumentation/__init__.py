@@ -1,7 +1,7 @@
-"""Events about provider calls, spans about users' calls, and who hears them.
+"""Events of provider calls, spans of users' calls, and their handlers.
 
 `dispatcher.add_handler(handler)` attaches a handler to every model in the process; a model's
-`callback_manager=CallbackManager([handler])` to that model alone. `embed_core.instrumentation.otel` has a handler for
+`callback_manager=CallbackManager([handler])` to that model alone. `embed_core.instrumentation.otel` has the handler for
 OpenTelemetry.
 """
 
