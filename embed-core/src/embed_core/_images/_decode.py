@@ -23,11 +23,7 @@ _DIGEST_BYTES = 32
 
 
 def pillow() -> Any:
-    """Return the `PIL.Image` module.
-
-    Raises:
-        IntegrationNotInstalledError: Pillow is not installed.
-    """
+    """Return the `PIL.Image` module."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -37,22 +33,14 @@ def pillow() -> Any:
 
 
 def check(encoded: bytes) -> None:
-    """Decode an image as cheaply as its format allows, to the last byte.
-
-    Raises:
-        InvalidInputError: it is no image, damaged, cut short, or too large when unpacked.
-    """
+    """Decode an image as cheaply as its format allows, to the last byte; refuse it where that fails."""
     with _opened(encoded) as image:
         image.draft(None, (1, 1))  # JPEG at an eighth of its size: every byte is read, few pixels are made
         image.load()
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Return the image upright, with the pixels of its file.
-
-    Raises:
-        InvalidInputError: see `check`.
-    """
+    """Return the image upright, with the pixels of its file."""
     with _opened(encoded) as image:
         return _upright(image, in_place=True)
 
@@ -65,11 +53,7 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def canonical(image: Image.Image) -> Image.Image:
-    """Return upright pixels in a mode that a PNG keeps exactly.
-
-    Raises:
-        InvalidInputError: the image is empty, too large, or its file turns out to be damaged.
-    """
+    """Return upright pixels in a mode that a PNG keeps exactly."""
     with _one_error():
         _refuse_bomb(image)
         image = _upright(image)
@@ -120,7 +104,7 @@ def _opened(encoded: bytes) -> Iterator[Any]:
 
 @contextmanager
 def _one_error() -> Iterator[None]:
-    """Raise `InvalidInputError` for the many exceptions of Pillow's decoders."""
+    """Raise `InvalidInputError`, whose message begins with a verb, for the many exceptions of Pillow's decoders."""
     image_module = pillow()
     try:
         yield
@@ -149,7 +133,7 @@ def _refuse_bomb(image: Image.Image) -> None:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Return the formats that Pillow has here, in its own order, which decides who looks at a file first."""
+    """Return the installed formats in Pillow's own order, in which it tries them."""
     image = pillow()
     image.init()
     return tuple(name for name in image.ID if name in _FORMATS)

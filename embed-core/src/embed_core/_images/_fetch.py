@@ -36,7 +36,7 @@ _SAFE = "/%:@!$&'()*+,;=~?"
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is unicast and reachable from everywhere.
+    """Return whether an address is unicast and reachable from everywhere.
 
     Stricter than `ipaddress.is_global`, which takes multicast, NAT64 and 6to4 for global.
     """
@@ -62,11 +62,7 @@ class Fetcher:
     permits: Callable[[Address], bool] = is_public
 
     def __call__(self, url: str) -> bytes:
-        """Return the content.
-
-        Raises:
-            InvalidInputError: the address is not public, or the answer is no image within the limits.
-        """
+        """Return the content; refuse an address that is not public, and an answer that is no image within limits."""
         end = time.monotonic() + self.limits.timeout
         for _ in range(self.limits.max_redirects + 1):
             try:
@@ -93,7 +89,8 @@ class Fetcher:
             connection = HTTPConnection(host, port)
             connection.default_port = _PORTS[parts.scheme]  # left out of the `Host` header
             connection.sock = _TimedSocket(raw, end)
-            connection.request("GET", _target(parts), headers=_HEADERS)
+            target = f"{parts.path or '/'}?{parts.query}".removesuffix("?")
+            connection.request("GET", quote(target, safe=_SAFE), headers=_HEADERS)
             with connection.getresponse() as response:
                 if response.status in _REDIRECTS:
                     return urljoin(url, response.getheader("Location") or "")
@@ -143,7 +140,7 @@ class Fetcher:
 class _TimedSocket(io.RawIOBase):
     """The part of a socket that `http.client` uses, with every wait bounded by the end of the whole time.
 
-    A socket's own timeout begins anew with each byte, so a server that sends one now and then could hold on for ever.
+    A socket's own timeout begins anew with each byte, so a server that sends few bytes could hold on for ever.
     """
 
     def __init__(self, raw: socket.socket, end: float) -> None:
@@ -199,11 +196,6 @@ def _port(parts: SplitResult) -> int:
         msg = f"is at `{parts.hostname}` with a user name in the address; fetch it yourself and pass the bytes"
         raise InvalidInputError(msg)
     return parts.port or _PORTS[parts.scheme]
-
-
-def _target(parts: SplitResult) -> str:
-    path = quote(parts.path or "/", safe=_SAFE)
-    return f"{path}?{quote(parts.query, safe=_SAFE)}" if parts.query else path
 
 
 def _refusal(response: HTTPResponse, limits: ImageUrls) -> str | None:

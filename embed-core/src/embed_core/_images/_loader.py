@@ -63,11 +63,7 @@ class ImageInput:
     read: Callable[[], tuple[bytes, bytes]]
 
     def open(self) -> BytesIO:
-        """Return the image's file content.
-
-        Raises:
-            InvalidInputError: it is gone, or is no longer the image that was checked.
-        """
+        """Return the image's file content; refuse an image that is not the checked one any more."""
         try:
             digest, encoded = self.read()
         except (OSError, InvalidInputError) as error:
@@ -83,11 +79,7 @@ class ImageInput:
 
 
 def open_batch(images: Iterable[ImageInput]) -> list[BytesIO]:
-    """Return the content of the images of one batch.
-
-    Raises:
-        InvalidInputError: an image is gone or has changed; `indices` has its position in the batch.
-    """
+    """Return the content of the images of one batch; `indices` of an error has the position in the batch."""
     opened = []
     for row, image in enumerate(images):
         try:
@@ -107,12 +99,7 @@ class ImageLoader:
         self._kept = _new_spool()
 
     def load(self, source: Any, index: int = 0) -> ImageInput:
-        """Check one image from its first byte to its last.
-
-        Raises:
-            InvalidInputError: it is no image, or cannot be read; the message begins with the verb.
-            IntegrationNotInstalledError: Pillow is not installed.
-        """
+        """Check one image from its first byte to its last; the message of a refusal begins with a verb."""
         if _is_pixels(source):
             return ImageInput(index, _decode.pixel_digest(_pixels(source)), lambda: _as_png(source))
         encoded, read_again = self.content(source)
@@ -121,7 +108,7 @@ class ImageLoader:
         return ImageInput(index, _decode.encoded_digest(encoded), lambda: _with_digest(read()))
 
     def content(self, source: Any) -> tuple[bytes, Callable[[], bytes] | None]:
-        """Return the content of an image file and, where there is one, a way to read it again."""
+        """Return the content of an image file and, where it can be read twice, the function that reads it again."""
         if hasattr(source, "as_py"):  # an Arrow scalar
             source = source.as_py()
         if isinstance(source, str) and (scheme := _URL.match(source)):

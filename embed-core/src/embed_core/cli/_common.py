@@ -1,19 +1,27 @@
-"""What several commands share: options, the cache, an open index, and texts and tables in a terminal."""
+"""Code that several commands share: options, the cache, an open index, and texts and tables in a terminal."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 if TYPE_CHECKING:
-    from embed_core.index import Index
+    from embed_core.index import Hit, Index
     from embed_core.kvstore import SQLiteKVStore
+
+_MOST_COLUMNS = 100  # longer lines are hard to read
+_MOST_LINES = 4
+_MORE = " …"
+_INDENT = "   "
 
 format_option = click.option(
     "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
@@ -37,14 +45,9 @@ def open_index(
 ) -> Iterator[Index]:
     """Open an index with the named model, or else its own, and with the user's cache.
 
-    Args:
-        folder: the index.
-        spec: names a model.
-        new: whether there need be no index yet; without `spec` it gets the default model.
-        dry_run: whether nothing may be written, not even an empty cache.
-        options: those of `Index`.
+    A `new` index need not exist yet; without `spec` it gets the default model. A dry run makes no file of a cache.
     """
-    from embed_core.index import Index
+    from embed_core.index import Hit, Index
 
     index = Index(folder, spec, **options)
     if new and spec is None and not index.exists:
@@ -56,11 +59,7 @@ def open_index(
 
 
 def decode(file: BinaryIO, content: bytes, line: int = 0) -> str:
-    """Return the content of a file, or of its line with that index, without the line end at its end.
-
-    Raises:
-        ClickException: it is no UTF-8.
-    """
+    """Return the content of a file, or of its line with that index, as text without the line end at its end."""
     encoding = "utf-8" if line else "utf-8-sig"  # Windows programs begin a file with a byte order mark
     try:
         text = content.decode(encoding)
@@ -72,7 +71,7 @@ def decode(file: BinaryIO, content: bytes, line: int = 0) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text in one line, without characters that steer a terminal."""
+    """Return a text as a single line, without characters that steer a terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
 
 
@@ -95,5 +94,40 @@ def show(records: Sequence[Mapping[str, Any]], form: str) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def show_hits(hits: Sequence[Hit], form: str) -> None:
+    """Print search results for people, or as JSON."""
+    if form == "json":
+        show([asdict(hit) for hit in hits], form)
+        return
+    width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns) - len(_INDENT)
+    for hit in hits:
+        click.echo(f"{hit.score:.3f}  {_name(hit)}")
+        metadata = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value not in (None, ""))
+        for line in _first_lines(hit.text or "", width):
+            click.echo(f"{_INDENT}{line}")
+        if metadata:
+            click.echo(f"{_INDENT}{textwrap.shorten(printable(metadata), width, placeholder=_MORE)}")
+
+
 def _cell(value: Any) -> str:
     return "" if value is None else printable(str(value))
+
+
+def _name(hit: Hit) -> str:
+    source = short_path(hit.source)
+    if hit.id is not None:
+        return f"{source}#{printable(hit.id)}"
+    place = f"{hit.first}" if hit.first == hit.last else f"{hit.first}-{hit.last}"
+    return f"{source}:{'page ' if hit.unit == 'page' else ''}{place}"
+
+
+def _first_lines(text: str, width: int) -> list[str]:
+    """Return the first lines of a text, long ones broken, so that code and lists keep their shape."""
+    lines: list[str] = []
+    for line in textwrap.dedent(text).expandtabs(4).splitlines():
+        indent = line[: len(line) - len(line.lstrip(" "))][: width // 2]
+        lines += textwrap.wrap(indent + printable(line), width, subsequent_indent=indent)
+        if len(lines) > _MOST_LINES:
+            last = lines[_MOST_LINES - 1][: width - len(_MORE)].rstrip()
+            return [*lines[: _MOST_LINES - 1], last + _MORE]
+    return lines

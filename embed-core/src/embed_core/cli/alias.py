@@ -29,7 +29,7 @@ def set_(name: str, spec: str) -> None:
         msg = "`default` is no alias; use `embed models default SPEC`"
         raise click.UsageError(msg)
     if name in {plugin.name for plugin in installed_providers()}:
-        msg = f"`{name}` is the name of a provider; choose another one"
+        msg = f"`{name}` is the name of a provider; choose another name"
         raise click.UsageError(msg)
     plugin_of(spec, alias=name)
     change_settings(lambda old: replace(old, aliases={**old.aliases, name: spec.strip()}))

@@ -11,7 +11,7 @@ from embed_core.cli._common import format_option, open_cache, show
 
 @click.group("cache")
 def command() -> None:
-    """See or empty the store of vectors already made."""
+    """Show or empty the store of vectors."""
 
 
 @command.command("stats")

@@ -22,10 +22,9 @@ _DIGITS = 12  # of a fingerprint in a table: enough to see a difference
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=click.Path())
 @format_option
 def command(folders: tuple[str, ...], form: str) -> None:
-    """List what indexes hold.
+    """List indexes and their content.
 
-    Without FOLDER, all indexes that are in the current folder. Vectors may be compared where the fingerprints are
-    equal.
+    Without FOLDER, all indexes in the current folder. Vectors may be compared where the fingerprints are equal.
     """
     from embed_core.index import Index
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import click
 
-from embed_core.cli._common import open_index
-from embed_core.cli._report import forecast, label, print_skipped, summary
+from embed_core.cli._common import open_index, printable, short_path
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
-    from embed_core.index import Changes, Index, Record, Skipped
+    from embed_core.index import Changes, Index, Record, Skipped, Stats
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 _STDIN = "-"
+_SHOWN = 20  # skipped sources
 _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command again to go on"
 
 
@@ -52,7 +52,7 @@ _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command aga
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
 @click.option("--chunk-overlap", type=int, metavar="N", help="Most characters that two chunks share. [default: 80]")
 @click.option("--store/--no-store", "store_text", default=None, help="Keep the texts in the index. [default: store]")
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, sent and paid.")
+@click.option("--dry-run", is_flag=True, help="Only report the changes, the tokens to send and their price.")
 @click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Spend no more.")
 @click.option("--batch-api", "batch_jobs", is_flag=True, help="Use the provider's jobs: cheaper, within a day.")
 @click.option("--progress/--no-progress", default=None, help="Show a bar. [default: in a terminal]")
@@ -74,9 +74,9 @@ def command(
 ) -> None:
     """Make files, or the rows of files, searchable.
 
-    Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. Run
-    again, it embeds only what is new or has changed, and removes what is gone; interrupted, it goes on from where it
-    was. Hidden files and folders are left out, and links are not followed, unless they are named.
+    Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. A
+    second run embeds only new and changed texts, and removes texts that are gone; after an interruption, it goes on
+    from there. Hidden files and folders are left out, and links are not followed, unless they are named.
     """
     given = [f"--{name}" for name, value in of_records.items() if value]
     if _STDIN in paths:
@@ -89,25 +89,25 @@ def command(
         if max_cost is not None:
             _limit_cost(index.model, max_cost)
         if spec is None and not index.exists:
-            message = f"No model is named, so the default makes the vectors: `{label(index.model)}`"
+            message = f"No model is named, so the default makes the vectors: `{_label(index.model)}`"
             click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
         show = sys.stderr.isatty() if progress is None else progress
         try:
             changes = _add(index, paths, form, of_records, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_INTERRUPTED) from interrupt
-        print_skipped(changes, verbose=verbose)
+        _print_skipped(changes, verbose=verbose)
         if dry_run:
-            click.echo(forecast(changes, index.model))
+            click.echo(_forecast(changes, index.model))
         elif index.exists:
-            click.echo(summary(changes, index.stats()))
+            click.echo(_summary(changes, index.stats()))
         else:
             click.echo(f"Nothing to index; `{folder}` holds no index")
 
 
 def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
     if "max_cost" not in type(model).model_fields:
-        msg = f"`{label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
+        msg = f"`{_label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
         raise click.ClickException(msg)
     model.max_cost = dollars
 
@@ -141,3 +141,44 @@ def _read(path: str, form: Form, options: Mapping[str, Any]) -> Iterator[Record 
         sql=options["sql"],
         attach=dict(options["attach"]),
     )
+
+
+def _label(model: BaseEmbedding) -> str:
+    """Return a model's provider and name."""
+    return f"{model.provider or model.class_name()}:{model.model_name}"
+
+
+def _forecast(changes: Changes, model: BaseEmbedding) -> str:
+    """Return the result of a dry run."""
+    from embed_core import Estimate
+
+    estimate = changes.estimate or Estimate()
+    to_do = f"{changes.added} to add, {changes.changed} to change, {changes.removed} to remove"
+    inputs = f"{_number(estimate.inputs, 'input')}, {estimate.cached} of them in the cache"
+    price = f"no price is known for `{_label(model)}`" if estimate.price is None else f"{estimate.price:.6f} US dollars"
+    return f"Dry run: {to_do}; nothing was sent or written\n{inputs}; about {estimate.tokens} tokens to send; {price}"
+
+
+def _summary(changes: Changes, stats: Stats) -> str:
+    """Return the changes to an index, and its content."""
+    counts = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
+    done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing changed"
+    held = [_number(count, noun) for count, noun in ((stats.files, "file"), (stats.records, "record")) if count]
+    chunks = f"{_number(stats.chunks, 'chunk')} of {' and '.join(held) or '0 files'}"
+    return f"{done}; `{short_path(stats.folder)}` holds {chunks}"
+
+
+def _print_skipped(changes: Changes, *, verbose: bool) -> None:
+    """Print the skipped sources on standard error, the first twenty unless `verbose`."""
+    if not changes.skipped:
+        return
+    click.echo(f"Skipped {len(changes.skipped)}:", err=True)
+    shown = changes.skipped if verbose else changes.skipped[:_SHOWN]
+    for item in shown:
+        click.echo(f"  {short_path(item.source)} {printable(item.reason)}", err=True)
+    if len(shown) < len(changes.skipped):
+        click.echo(f"  and {len(changes.skipped) - len(shown)} more (`--verbose` lists all)", err=True)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, form: str) -> None:
     """List the models there are, or choose the default.
 
-    A provider may take many more models than those it lists. One that has several names is listed under the shortest.
+    A provider may take many more models than it lists. A provider with several names is listed under the shortest.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -41,7 +41,7 @@ def command(ctx: click.Context, form: str) -> None:
 @click.argument("spec", required=False)
 @click.option("--remove", is_flag=True, help="Leave the choice to the package again.")
 def default(spec: str | None, remove: bool) -> None:
-    """Let `default` stand for SPEC, or print what it stands for."""
+    """Let `default` stand for SPEC, or print its present SPEC."""
     from embed_core import plugin_of
     from embed_core.settings import change_settings, load_settings
 
@@ -61,7 +61,7 @@ def default(spec: str | None, remove: bool) -> None:
 
 
 def _shortest(plugins: Iterable[Plugin]) -> list[Plugin]:
-    """Return one plugin for each class, the one with the shortest name, sorted by name."""
+    """Return for each class the plugin with the shortest name, sorted by name."""
     ranked = sorted(plugins, key=lambda plugin: (-len(plugin.name), plugin.name))
     return sorted({plugin.target: plugin for plugin in ranked}.values(), key=lambda plugin: plugin.name)
 
@@ -70,7 +70,7 @@ def _specs(plugin: Plugin) -> list[str]:
     """Return the specs of the models that a plugin lists, or its bare name."""
     try:
         known = list(plugin.load().known_models())
-    except Exception as error:  # one broken plugin must not hide the others
+    except Exception as error:  # a broken plugin must not hide the others
         click.echo(f"Warning: `{plugin.name}` cannot list its models: {printable(str(error))}", err=True)
         return []
     return [f"{plugin.name}:{name}" for name in known] or [plugin.name]

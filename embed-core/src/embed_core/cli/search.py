@@ -6,8 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from embed_core.cli._common import count_option, decode, format_option, open_index
-from embed_core.cli._hits import show_hits
+from embed_core.cli._common import count_option, decode, format_option, open_index, show_hits
 
 
 @click.command("search")
@@ -16,12 +15,12 @@ from embed_core.cli._hits import show_hits
 @click.option("-i", "--input", "file", type=click.File("rb"), help="Ask a file's content; `-` is standard input.")
 @count_option
 @click.option("--prefix", default="", metavar="TEXT", help="Only records whose id begins with it.")
-@click.option("-m", "--model", "spec", metavar="SPEC", help="Insist on a model; one with other vectors is refused.")
+@click.option("-m", "--model", "spec", metavar="SPEC", help="Insist on a model; a model with other vectors is refused.")
 @format_option
 def command(
     folder: str, question: str | None, file: BinaryIO | None, count: int, prefix: str, spec: str | None, form: str
 ) -> None:
-    """Find what answers a question in an index, by meaning.
+    """Search an index by meaning.
 
     The question is embedded by the model that built the index, and compared with every chunk in it. The score is a
     cosine, at most 1.

@@ -5,7 +5,7 @@
 OpenTelemetry.
 """
 
-from embed_core.instrumentation.callbacks import CallbackHandler, CallbackManager, CBEventType, EventPayload
+from embed_core.instrumentation.callbacks import CallbackManager, CBEventType, EventPayload
 from embed_core.instrumentation.dispatcher import Dispatcher, Handler, Listeners, SpanHandler, dispatcher, emit
 from embed_core.instrumentation.events import (
     EmbeddingCacheEvent,
@@ -19,7 +19,6 @@ from embed_core.instrumentation.token_counting import TokenCount, TokenCountingH
 
 __all__ = [
     "CBEventType",
-    "CallbackHandler",
     "CallbackManager",
     "Dispatcher",
     "EmbeddingCacheEvent",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 from embed_core._io import Blocking, drive
 from embed_core.errors import ConfigurationError
@@ -42,28 +42,6 @@ class EventPayload(StrEnum):
     SERIALIZED = "serialized"
 
 
-class CallbackHandler(Protocol):
-    """A callback handler as LlamaIndex has them. All four methods may be coroutine functions."""
-
-    def on_event_start(
-        self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "", parent_id: str = ""
-    ) -> Any:
-        """Receive the start of an event."""
-        ...
-
-    def on_event_end(self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "") -> Any:
-        """Receive its end, with chunks and embeddings or with an exception."""
-        ...
-
-    def start_trace(self, trace_id: str | None = None) -> Any:
-        """Receive the start of a trace."""
-        ...
-
-    def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> Any:
-        """Receive its end; the map has the ids of its events by parent."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _CallbackEvent:
     event_type: str
@@ -86,8 +64,9 @@ _trace: ContextVar[_Trace | None] = ContextVar("embed_core_trace", default=None)
 class CallbackManager(Dispatcher):
     """The handlers of one model, or of several that share it.
 
-    Takes event handlers, span handlers, and LlamaIndex's callback handlers, with `on_event_start` and `on_event_end`,
-    which receive the same events in LlamaIndex's form.
+    Takes event handlers, span handlers, and LlamaIndex's callback handlers, which receive the same events in its form:
+    objects with `on_event_start(event_type, payload, event_id, parent_id)`, `on_event_end(event_type, payload,
+    event_id)`, `start_trace(trace_id)` and `end_trace(trace_id, trace_map)`, which may be coroutine functions.
     """
 
     def on_event_start(
@@ -147,7 +126,7 @@ class _Callback:
     """An event handler that calls a callback handler; returns the result, which may be awaitable."""
 
     manager: CallbackManager
-    handler: CallbackHandler
+    handler: Any
 
     def __call__(self, event: EmbeddingEvent) -> Any:
         match event:
@@ -167,13 +146,13 @@ class _Callback:
             trace.children.setdefault(event.parent_id, {})[event.id] = None
         if event.event_type in getattr(self.handler, "event_starts_to_ignore", ()):
             return None
-        type_, payload = cast("CBEventType", event.event_type), dict(event.payload)
-        return self.handler.on_event_start(type_, payload, event_id=event.id, parent_id=event.parent_id)
+        payload = dict(event.payload)
+        return self.handler.on_event_start(event.event_type, payload, event_id=event.id, parent_id=event.parent_id)
 
     def end(self, event: _CallbackEvent) -> Any:
         if event.event_type in getattr(self.handler, "event_ends_to_ignore", ()):
             return None
-        return self.handler.on_event_end(cast("CBEventType", event.event_type), dict(event.payload), event_id=event.id)
+        return self.handler.on_event_end(event.event_type, dict(event.payload), event_id=event.id)
 
     def start_trace(self, trace: _Trace) -> Any:
         return self.handler.start_trace(trace_id=trace.id)

@@ -34,7 +34,7 @@ ProviderCall: TypeAlias = EmbeddingStartEvent | Finished
 
 _SCOPE = "embed_core"
 _MOST_RECORDED = 50  # inputs: texts and vectors of so many leave room for the rest below the SDK's 128 attributes
-# The metrics' names for duration and tokens, and the attribute that tells input tokens from output tokens.
+# Names of the metrics of duration and tokens, and the attribute that marks tokens as input.
 _METRICS: Final[Mapping[str, tuple[str, str, Attributes]]] = {
     "current": ("gen_ai.client.operation.duration", "gen_ai.client.token.usage", {"gen_ai.token.type": "input"}),
     "draft": ("gen_ai.client.embeddings.duration", "gen_ai.client.embeddings.operation.input_tokens", {}),
@@ -185,7 +185,7 @@ def _type_name(error: BaseException) -> str:
 
 
 def _gen_ai_metric(event: ProviderCall) -> Attributes:
-    """Return the attributes of a metric; they never tell the dimension, which has too many values."""
+    """Return the attributes of a metric; the dimension is never among them, which has too many values."""
     return {
         "gen_ai.operation.name": "embeddings",
         "gen_ai.provider.name": event.origin.provider,
