@@ -47,7 +47,7 @@ def open_index(
 
     A `new` index need not exist yet; without `spec` it gets the default model. A dry run makes no file of a cache.
     """
-    from embed_core.index import Hit, Index
+    from embed_core.index import Index
 
     index = Index(folder, spec, **options)
     if new and spec is None and not index.exists:
