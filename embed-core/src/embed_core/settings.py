@@ -74,7 +74,7 @@ def load_settings() -> Settings:
 def change_settings(change: Callable[[Settings], Settings]) -> None:
     """Replace the settings by the result of `change`; several processes may do so at once.
 
-    A crash leaves the old settings or the new ones.
+    A killed process leaves the old settings or the new ones.
 
     Raises:
         ConfigurationError: the file cannot be read, or a new spec holds a secret.
@@ -89,7 +89,9 @@ def change_settings(change: Callable[[Settings], Settings]) -> None:
         new = change(old)
         _refuse_secrets({new.default, *new.aliases.values()} - {old.default, *old.aliases.values()})
         values = {**new.other, "default": new.default, "aliases": dict(sorted(new.aliases.items()))}
-        _replace(path, f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode())
+        content = f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode()
+        path.with_suffix(".new").write_bytes(content)
+        path.with_suffix(".new").replace(path)
 
 
 def _are_strings(values: Iterable[object]) -> bool:
@@ -103,12 +105,3 @@ def _refuse_secrets(specs: Iterable[str | None]) -> None:
             if looks_like_a_secret(option):
                 msg = f"option `{option}` looks like a secret, which settings never hold; put it in the environment"
                 raise ConfigurationError(msg)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -55,15 +55,16 @@ def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Fetcher:
-    """Fetches one image; resolver and address check can be exchanged for tests."""
+    """Fetches one image; resolver, address check and clock can be exchanged for tests."""
 
     limits: ImageUrls
     resolve: Callable[[str, int], Sequence[str]] = resolve
     permits: Callable[[Address], bool] = is_public
+    clock: Callable[[], float] = time.monotonic
 
     def __call__(self, url: str) -> bytes:
         """Return the content; refuse an address that is not public, and an answer that is no image within limits."""
-        end = time.monotonic() + self.limits.timeout
+        end = self.clock() + self.limits.timeout
         for _ in range(self.limits.max_redirects + 1):
             try:
                 answer = self._get(url, end)
@@ -88,7 +89,7 @@ class Fetcher:
         with closing(self._connect(parts.scheme, host, port, end)) as raw:
             connection = HTTPConnection(host, port)
             connection.default_port = _PORTS[parts.scheme]  # left out of the `Host` header
-            connection.sock = _TimedSocket(raw, end)
+            connection.sock = _TimedSocket(raw, lambda: self._left(end))
             target = f"{parts.path or '/'}?{parts.query}".removesuffix("?")
             connection.request("GET", quote(target, safe=_SAFE), headers=_HEADERS)
             with connection.getresponse() as response:
@@ -104,8 +105,8 @@ class Fetcher:
         *others, last = self._addresses(host, port, end)
         for tried, address in enumerate(others):
             with suppress(OSError):
-                return _open(scheme, host, (address, port), _seconds_until(end) / (len(others) + 1 - tried))
-        return _open(scheme, host, (last, port), _seconds_until(end))
+                return _open(scheme, host, (address, port), self._left(end) / (len(others) + 1 - tried))
+        return _open(scheme, host, (last, port), self._left(end))
 
     def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
         """Resolve a name in a thread of its own: the system's resolver has no time limit."""
@@ -118,7 +119,7 @@ class Fetcher:
                 found.set_exception(error)
 
         DAEMONS.submit(work)
-        addresses = found.result(_seconds_until(end))
+        addresses = found.result(self._left(end))
         refused = [address for address in addresses if not self.permits(ip_address(address.partition("%")[0]))]
         if refused or not addresses:
             msg = f"is at `{host}`, which is {', '.join(refused) or 'nowhere'}: no public address, so it is not fetched"
@@ -136,6 +137,12 @@ class Fetcher:
                 return b"", f"is larger than `max_bytes` of {self.limits.max_bytes}"
         return bytes(content), f"broke off {response.length} bytes before its end" if response.length else None
 
+    def _left(self, end: float) -> float:
+        seconds = end - self.clock()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
+
 
 class _TimedSocket(io.RawIOBase):
     """The part of a socket that `http.client` uses, with every wait bounded by the end of the whole time.
@@ -143,12 +150,12 @@ class _TimedSocket(io.RawIOBase):
     A socket's own timeout begins anew with each byte, so a server that sends few bytes could hold on for ever.
     """
 
-    def __init__(self, raw: socket.socket, end: float) -> None:
+    def __init__(self, raw: socket.socket, left: Callable[[], float]) -> None:
         self._raw = raw
-        self._end = end
+        self._left = left
 
     def sendall(self, data: Any) -> None:
-        self._raw.settimeout(_seconds_until(self._end))
+        self._raw.settimeout(self._left())
         self._raw.sendall(data)
 
     def makefile(self, mode: Literal["rb"]) -> io.BufferedReader:
@@ -158,18 +165,11 @@ class _TimedSocket(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._raw.settimeout(_seconds_until(self._end))
+        self._raw.settimeout(self._left())
         return self._raw.recv_into(buffer)
 
     def close(self) -> None:
         """Do nothing: `http.client` closes it when the answer begins, its owner when the answer is read."""
-
-
-def _seconds_until(end: float) -> float:
-    seconds = end - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
 
 
 def _open(scheme: str, host: str, address: tuple[str, int], timeout: float) -> socket.socket:

@@ -247,9 +247,9 @@ def _read_data_uri(uri: str) -> bytes:
         raise InvalidInputError(msg)
     with _reading("a damaged `data:` URI"):
         content = unquote_to_bytes(payload)
-        return (
-            base64.b64decode(b"".join(content.split()), validate=True) if head.lower().endswith(";base64") else content
-        )
+        if head.lower().endswith(";base64"):
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+        return content
 
 
 def _refuse_large(size: int) -> None:
