@@ -74,7 +74,7 @@ def test_help_lists_the_commands_without_importing_one():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *help_, commands, heavy = done.stdout.splitlines()
     assert all(any(name in line for line in help_) for name in COMMANDS)
-    assert (commands, heavy) == ("['embed_core.cli._frame', 'embed_core.cli._terminal']", "[]")
+    assert (commands, heavy) == ("['embed_core.cli._common']", "[]")
 
 
 def test_no_command_shows_the_help_and_a_wrong_one_is_a_usage_error():

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from embed_core import resolve_embed_model
 from embed_core._plugins import EMBEDDINGS
-from embed_core._settings import Settings, load_settings, settings_path
 from embed_core.cli import main
 from embed_core.kvstore import SQLiteKVStore
+from embed_core.settings import Settings, load_settings, settings_path
 
 EMBED = Path(sys.executable).with_name("embed")
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from embed_core import MockEmbedding
 from embed_core.cli import main
-from embed_core.cli._terminal import short_path
+from embed_core.cli._common import short_path
 from embed_core.errors import SpaceMismatchError
 from embed_core.index import Index
 
@@ -168,7 +168,7 @@ class TestSearch:
             (["search", "nowhere", "words"], 1, "there is no index in"),
             (["search", "idx", " "], 1, "the question is blank"),
             (["search", "idx", "words", "-k", "0"], 2, "0 is not in the range"),
-            (["search", "idx"], 2, "Missing argument 'QUESTION'"),
+            (["search", "idx"], 2, "give either a QUESTION or `-i FILE`"),
             (["index", "nothing", "--into", "idx"], 1, "there is no file or folder"),
             (["index", "docs", "--into", "docs", "-m", "mock"], 1, "holds other things"),
             (["index", "docs", "--into", "new", "-m", "mock", "--chunk-size", "0"], 1, "`chunk_size` is 0"),

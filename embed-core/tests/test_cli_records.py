@@ -117,10 +117,9 @@ class TestIndex:
         [
             (["--id", "x"], 2, "`--id` goes with `--from`"),
             (["--text", "x", "--sql", "y"], 2, "`--text` goes with `--from`"),
-            (["--from", "csv", "--sql", "SELECT 1"], 2, "go with `--from sqlite`, not with `--from csv`"),
-            (["--from", "jsonl", "--attach", "a", "b.db"], 2, "go with `--from sqlite`"),
-            (["-", "--from", "sqlite"], 2, "`-`, standard input, goes once with `--from csv`"),
-            (["-"], 2, "`-`, standard input, goes once with"),
+            (["--from", "csv", "--sql", "SELECT 1"], 1, "`sql` and `attach` are for `sqlite`, not for `csv`"),
+            (["--from", "jsonl", "--attach", "a", "b.db"], 1, "`sql` and `attach` are for `sqlite`"),
+            (["-"], 2, "`-` goes with `--from`, which makes records of rows"),
             (["--from", "xml"], 2, "'xml' is not one of"),
             (["--from", "csv", "--text", "txet"], 1, "has no column `txet`; did you mean `text`?"),
             (["--from", "json"], 1, "begins with `i`; expected an array of objects"),
@@ -174,7 +173,7 @@ class TestSearch:
         Path("question.txt").write_bytes(b"caf\xe9")
         assert "`question.txt` is no UTF-8 text (byte 3" in run("search", "idx", "-i", "question.txt").stderr
         both = run("search", "idx", "words", "-i", "question.txt")
-        assert (both.exit_code, "not both" in both.stderr) == (2, True)
+        assert (both.exit_code, "give either a QUESTION or `-i FILE`" in both.stderr) == (2, True)
 
     def test_a_prefix_keeps_to_some_records(self):
         run("index", "quotes.csv", "--from", "csv", "--prefix", "x-", "--into", "idx")

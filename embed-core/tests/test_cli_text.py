@@ -130,7 +130,7 @@ def test_an_empty_file_has_no_lines(tmp_path, form):
     result = run("-i", str(file), "--lines", "-m", "mock", "-f", form)
     assert result.exit_code == 0
     if form == "npy":
-        assert np.load(io.BytesIO(result.stdout_bytes)).shape == (0, 0)
+        assert np.load(io.BytesIO(result.stdout_bytes)).shape == (0, 8)
     else:
         assert result.stdout == ""
 
@@ -159,8 +159,8 @@ def test_words_that_are_no_utf_8_are_refused():
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "give some words, or `-i FILE`"),
-        (["a", "-i", "-"], "not both"),
+        ([], "give either TEXT or `-i FILE`"),
+        (["a", "-i", "-"], "give either TEXT or `-i FILE`"),
         (["a", "--lines"], "`--lines` goes with `-i FILE`"),
         (["--lines"], "`--lines` goes with `-i FILE`"),
         (["-i", "/no/such/file"], "No such file"),

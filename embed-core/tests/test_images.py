@@ -9,11 +9,12 @@ import sys
 import tracemalloc
 import zlib
 from contextlib import suppress
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from embed_core import MockMultiModalEmbedding, RetryPolicy, open_image
+from embed_core import OPERATIONAL, MockMultiModalEmbedding, RetryPolicy, open_image
 from embed_core._images import ImageLoader
 from embed_core.errors import IntegrationNotInstalledError, InvalidInputError, RateLimitError
 from embed_core.instrumentation import CallbackManager
@@ -297,9 +298,9 @@ def test_a_stream_that_cannot_seek_is_read_once_and_given_as_often_as_asked():
 
 
 class Paint(MockMultiModalEmbedding):
-    """Fails as told before it answers."""
+    """Fails as often as set before it answers."""
 
-    failures: int = 0
+    failures: Annotated[int, OPERATIONAL] = 0
 
     def _get_image_embeddings(self, images):
         if self._take_failure():

@@ -144,7 +144,7 @@ def test_no_finished_batch_is_asked_for_again(runs, signal_):
     status, errors = runs.stop(signal_, after=8, seconds=0.02)
     assert status == (130 if signal_ == signal.SIGINT else -signal.SIGKILL)
     if signal_ == signal.SIGINT:
-        assert errors.splitlines()[-1] == "Interrupted; what is finished is kept. Run the same command again to go on"
+        assert errors.splitlines()[-1] == "Interrupted; finished batches are kept. Run the same command again to go on"
         assert "Traceback" not in errors
     first = runs.calls()
     assert 8 <= len(first) < 20

@@ -9,7 +9,6 @@ import pytest
 from embed_core import BaseEmbedding, MockEmbedding, MockSparseEmbedding, resolve_embed_model
 from embed_core._plugins import ADAPTERS, EMBEDDINGS
 from embed_core._registry import plugin_of
-from embed_core._settings import Settings, change_settings
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -17,6 +16,7 @@ from embed_core.errors import (
     UnknownProviderError,
 )
 from embed_core.kvstore import MemoryKVStore
+from embed_core.settings import Settings, change_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

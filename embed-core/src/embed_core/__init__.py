@@ -13,7 +13,7 @@ from embed_core._model import Model
 from embed_core._multimodal import MultiModalEmbedding
 from embed_core._plugins import Plugin, installed_providers
 from embed_core._pooling import Pooling
-from embed_core._registry import resolve_embed_model
+from embed_core._registry import plugin_of, resolve_embed_model
 from embed_core._result import Result
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
@@ -87,6 +87,7 @@ __all__ = [
     "load_embedding",
     "mean_agg",
     "open_image",
+    "plugin_of",
     "resolve_embed_model",
     "save_embedding",
     "similarity",

@@ -17,13 +17,13 @@ from embed_core._arguments import looks_like_a_secret
 from embed_core._base import BaseEmbedding
 from embed_core._mock import MockEmbedding
 from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
-from embed_core._settings import load_settings
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
     IntegrationNotInstalledError,
     UnknownProviderError,
 )
+from embed_core.settings import load_settings
 
 _CHOOSE = "choose a model with `-m`, `EMBED_MODEL` or `embed models default SPEC`, as in `local`"
 

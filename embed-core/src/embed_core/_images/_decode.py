@@ -1,4 +1,4 @@
-"""Pillow on a short lead: raster formats only, a bounded number of pixels, upright."""
+"""Pillow within limits: raster formats only, a bounded number of pixels, upright."""
 
 from __future__ import annotations
 
@@ -14,30 +14,16 @@ from embed_core.errors import IntegrationNotInstalledError, InvalidInputError
 if TYPE_CHECKING:
     from PIL import Image
 
-# Not all that Pillow knows: EPS, for one, runs Ghostscript on what it is given.
+# Not all of Pillow's formats: EPS, for one, runs Ghostscript on the file.
 _FORMATS = {
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
 }  # fmt: skip
 _MAX_PIXELS = 89_478_485  # Pillow's own default: a quarter of a GiB at three bytes each
 _DIGEST_BYTES = 32
-_ORIENTATION = 0x0112  # the EXIF tag; Exif 2.32, table 4
-_TURNS = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
 
 
 def pillow() -> Any:
-    """Return the `PIL.Image` module.
-
-    Raises:
-        IntegrationNotInstalledError: Pillow is not installed.
-    """
+    """Return the `PIL.Image` module."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -47,35 +33,16 @@ def pillow() -> Any:
 
 
 def check(encoded: bytes) -> None:
-    """Decode an image as cheaply as its format allows, to the last byte.
-
-    Raises:
-        InvalidInputError: it is no image, damaged, cut short, or too large when unpacked.
-    """
-    with _sound(), _opened(encoded) as image:
+    """Decode an image as cheaply as its format allows, to the last byte; refuse it where that fails."""
+    with _opened(encoded) as image:
         image.draft(None, (1, 1))  # JPEG at an eighth of its size: every byte is read, few pixels are made
         image.load()
 
 
 def decode(encoded: bytes) -> Image.Image:
-    """Return the image upright, as its file has the pixels.
-
-    Raises:
-        InvalidInputError: see `check`.
-    """
-    with _sound(), _opened(encoded) as image:
-        return upright(image)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation and forget it; metadata too damaged to read turns nothing, as in browsers."""
-    _refuse_bomb(image)
-    image.load()
-    orientation = None
-    with suppress(Exception):
-        orientation = image.getexif().get(_ORIENTATION)
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(pillow().Transpose[turn])
+    """Return the image upright, with the pixels of its file."""
+    with _opened(encoded) as image:
+        return _upright(image, in_place=True)
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -86,13 +53,10 @@ def rgb(image: Image.Image) -> Image.Image:
 
 
 def canonical(image: Image.Image) -> Image.Image:
-    """Return upright pixels in a mode that a PNG keeps exactly.
-
-    Raises:
-        InvalidInputError: the image is empty, too large, or its file turns out to be damaged.
-    """
-    with _sound():
-        image = upright(image)
+    """Return upright pixels in a mode that a PNG keeps exactly."""
+    with _one_error():
+        _refuse_bomb(image)
+        image = _upright(image)
         if image.mode in {"LA", "RGBA"}:
             return image
         if image.has_transparency_data:
@@ -121,16 +85,26 @@ def png(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
+def _upright(image: Image.Image, *, in_place: bool = False) -> Image.Image:
+    from PIL import ImageOps
+
+    image.load()
+    transpose: Any = ImageOps.exif_transpose  # its overloads take no `bool`
+    with suppress(Exception):  # metadata too damaged to read turn nothing, as in browsers
+        return transpose(image, in_place=in_place) or image
+    return image
+
+
 @contextmanager
 def _opened(encoded: bytes) -> Iterator[Any]:
-    with pillow().open(BytesIO(encoded), formats=_formats()) as image:
+    with _one_error(), pillow().open(BytesIO(encoded), formats=_formats()) as image:
         _refuse_bomb(image)
         yield image
 
 
 @contextmanager
-def _sound() -> Iterator[None]:
-    """Turn the many exceptions of Pillow's decoders into one."""
+def _one_error() -> Iterator[None]:
+    """Raise `InvalidInputError`, whose message begins with a verb, for the many exceptions of Pillow's decoders."""
     image_module = pillow()
     try:
         yield
@@ -153,15 +127,13 @@ def _refuse_bomb(image: Image.Image) -> None:
         msg = f"is empty: {image.width} x {image.height} pixels"
         raise InvalidInputError(msg)
     if pixels > limit:
-        msg = (
-            f"unpacks to {image.width} x {image.height} pixels, more than {limit}; shrink it, or if you trust it set "
-            "`PIL.Image.MAX_IMAGE_PIXELS` higher"
-        )
-        raise InvalidInputError(msg)
+        msg = f"unpacks to {image.width} x {image.height} pixels, more than {limit}; shrink it, or if you trust it"
+        raise InvalidInputError(f"{msg}, raise `PIL.Image.MAX_IMAGE_PIXELS`")
 
 
 @cache
 def _formats() -> tuple[str, ...]:
+    """Return the installed formats in Pillow's own order, in which it tries them."""
     image = pillow()
     image.init()
     return tuple(name for name in image.ID if name in _FORMATS)

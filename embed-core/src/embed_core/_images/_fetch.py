@@ -1,18 +1,18 @@
 """One image over `http(s)`, from public addresses only, within limits of size, time and redirects.
 
-Names are resolved once; every address of a name must be public, and the connection goes to an address that was
-looked at, so a name that changes its answer gains nothing. Every redirect begins anew. Proxies are not used.
+A name is resolved once, every address of it must be public, and the connection goes to an address that was checked. So
+a name that resolves to another address the next time gains nothing. Every redirect begins anew. Proxies are not used.
 """
 
 from __future__ import annotations
 
 import io
-import queue
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from embed_core._images._policy import ImageUrls
+from embed_core._images._loader import ImageUrls
 from embed_core._threads import DAEMONS
 from embed_core.errors import InvalidInputError
 
@@ -36,7 +36,7 @@ _SAFE = "/%:@!$&'()*+,;=~?"
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is unicast and reachable from everywhere.
+    """Return whether an address is unicast and reachable from everywhere.
 
     Stricter than `ipaddress.is_global`, which takes multicast, NAT64 and 6to4 for global.
     """
@@ -57,122 +57,97 @@ def resolve(host: str, port: int) -> list[str]:
 class Fetcher:
     """Fetches one image; resolver, address check and clock can be exchanged for tests."""
 
-    policy: ImageUrls
+    limits: ImageUrls
     resolve: Callable[[str, int], Sequence[str]] = resolve
     permits: Callable[[Address], bool] = is_public
     clock: Callable[[], float] = time.monotonic
 
     def __call__(self, url: str) -> bytes:
-        """Return the content.
-
-        Raises:
-            InvalidInputError: the address is not public, or the answer is no image within the limits.
-        """
-        end = self.clock() + self.policy.timeout
-        for _ in range(self.policy.max_redirects + 1):
+        """Return the content; refuse an address that is not public, and an answer that is no image within limits."""
+        end = self.clock() + self.limits.timeout
+        for _ in range(self.limits.max_redirects + 1):
             try:
                 answer = self._get(url, end)
             except InvalidInputError:
                 raise
             except TimeoutError as error:
-                raise self._too_slow(url) from error
+                msg = f"did not come from `{_shown(url)}` within `timeout` of {self.limits.timeout} s"
+                raise InvalidInputError(msg) from error
             except (OSError, HTTPException, ValueError) as error:
                 msg = f"could not be fetched from `{_shown(url)}` ({type(error).__name__}: {error})"
                 raise InvalidInputError(msg) from error
             if isinstance(answer, bytes):
                 return answer
             url = answer
-        msg = f"redirects more than {self.policy.max_redirects} times; pass the address it ends at"
+        msg = f"redirects more than {self.limits.max_redirects} times; pass the address it ends at"
         raise InvalidInputError(msg)
 
     def _get(self, url: str, end: float) -> bytes | str:
-        """Return the content, or the address to go to instead."""
+        """Return the content, or the address of a redirect."""
         parts = urlsplit(url)
         port, host = _port(parts), str(parts.hostname)
         with closing(self._connect(parts.scheme, host, port, end)) as raw:
             connection = HTTPConnection(host, port)
             connection.default_port = _PORTS[parts.scheme]  # left out of the `Host` header
             connection.sock = _TimedSocket(raw, lambda: self._left(end))
-            connection.request("GET", _target(parts), headers=_HEADERS)
+            target = f"{parts.path or '/'}?{parts.query}".removesuffix("?")
+            connection.request("GET", quote(target, safe=_SAFE), headers=_HEADERS)
             with connection.getresponse() as response:
                 if response.status in _REDIRECTS:
                     return urljoin(url, response.getheader("Location") or "")
-                return self._body(response, url)
+                content, reason = self._body(response)
+        if reason:
+            msg = f"is at `{_shown(url)}`, which {reason}"
+            raise InvalidInputError(msg)
+        return content
 
     def _connect(self, scheme: str, host: str, port: int, end: float) -> socket.socket:
-        raw = self._reach(self._addresses(host, port, end), port, end)
-        if scheme == "http":
-            return raw
-        with ExitStack() as failing:
-            failing.callback(raw.close)
-            secured = _tls().wrap_socket(raw, server_hostname=host)
-            failing.pop_all()
-        return secured
-
-    def _reach(self, addresses: Sequence[str], port: int, end: float) -> socket.socket:
-        *others, last = addresses
+        *others, last = self._addresses(host, port, end)
         for tried, address in enumerate(others):
             with suppress(OSError):
-                return socket.create_connection((address, port), timeout=self._left(end) / (len(addresses) - tried))
-        return socket.create_connection((last, port), timeout=self._left(end))
+                return _open(scheme, host, (address, port), self._left(end) / (len(others) + 1 - tried))
+        return _open(scheme, host, (last, port), self._left(end))
 
     def _addresses(self, host: str, port: int, end: float) -> Sequence[str]:
-        addresses = self._resolved(host, port, end)
-        refused = [one for one in addresses if not self.permits(ip_address(one.partition("%")[0]))]
+        """Resolve a name in a thread of its own: the system's resolver has no time limit."""
+        found: Future[Sequence[str]] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(self.resolve(host, port))
+            except Exception as error:  # raised again where the result is awaited
+                found.set_exception(error)
+
+        DAEMONS.submit(work)
+        addresses = found.result(self._left(end))
+        refused = [address for address in addresses if not self.permits(ip_address(address.partition("%")[0]))]
         if refused or not addresses:
             msg = f"is at `{host}`, which is {', '.join(refused) or 'nowhere'}: no public address, so it is not fetched"
             raise InvalidInputError(msg)
         return addresses
 
-    def _resolved(self, host: str, port: int, end: float) -> Sequence[str]:
-        """Resolve in a thread of its own: the system's resolver knows no time limit."""
-        answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                answers.put(self.resolve(host, port))
-            except (OSError, ValueError) as error:  # no such host, or a name that is none
-                answers.put(error)
-
-        DAEMONS.submit(work)
-        try:
-            answer = answers.get(timeout=self._left(end))
-        except queue.Empty as error:
-            raise TimeoutError from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _body(self, response: HTTPResponse, url: str) -> bytes:
-        wrong = _refusal(response, self.policy)
-        if wrong:
-            msg = f"is at `{_shown(url)}`, which {wrong}"
-            raise InvalidInputError(msg)
+    def _body(self, response: HTTPResponse) -> tuple[bytes, str | None]:
+        """Return the content and, where it is refused, the reason."""
         content = bytearray()
+        if reason := _refusal(response, self.limits):
+            return b"", reason
         while chunk := response.read(_CHUNK):
             content += chunk
-            if len(content) > self.policy.max_bytes:
-                msg = f"is at `{_shown(url)}`, which is larger than `max_bytes` of {self.policy.max_bytes}"
-                raise InvalidInputError(msg)
-        if response.length:
-            msg = f"is at `{_shown(url)}`, which broke off {response.length} bytes before its end"
-            raise InvalidInputError(msg)
-        return bytes(content)
+            if len(content) > self.limits.max_bytes:
+                return b"", f"is larger than `max_bytes` of {self.limits.max_bytes}"
+        return bytes(content), f"broke off {response.length} bytes before its end" if response.length else None
 
     def _left(self, end: float) -> float:
-        left = end - self.clock()
-        if left <= 0:
+        seconds = end - self.clock()
+        if seconds <= 0:
             raise TimeoutError
-        return left
-
-    def _too_slow(self, url: str) -> InvalidInputError:
-        return InvalidInputError(f"did not come from `{_shown(url)}` within `timeout` of {self.policy.timeout} s")
+        return seconds
 
 
-class _TimedSocket:
-    """What `http.client` needs of a socket, every wait bounded by what is left of the whole time.
+class _TimedSocket(io.RawIOBase):
+    """The part of a socket that `http.client` uses, with every wait bounded by the end of the whole time.
 
-    A socket's own timeout begins anew with each byte, so a server that sends one now and then could hold on for ever.
+    A socket's own timeout begins anew with each byte, so a server that sends few bytes could hold on for ever.
     """
 
     def __init__(self, raw: socket.socket, left: Callable[[], float]) -> None:
@@ -184,16 +159,7 @@ class _TimedSocket:
         self._raw.sendall(data)
 
     def makefile(self, mode: Literal["rb"]) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._raw, self._left))
-
-    def close(self) -> None:
-        """Do nothing: `http.client` closes it when the answer begins, its owner when the answer is read."""
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, raw: socket.socket, left: Callable[[], float]) -> None:
-        self._raw = raw
-        self._left = left
+        return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
@@ -201,6 +167,20 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._raw.settimeout(self._left())
         return self._raw.recv_into(buffer)
+
+    def close(self) -> None:
+        """Do nothing: `http.client` closes it when the answer begins, its owner when the answer is read."""
+
+
+def _open(scheme: str, host: str, address: tuple[str, int], timeout: float) -> socket.socket:
+    raw = socket.create_connection(address, timeout=timeout)
+    if scheme == "http":
+        return raw
+    try:
+        return _tls().wrap_socket(raw, server_hostname=host)
+    except BaseException:
+        raw.close()
+        raise
 
 
 @cache
@@ -218,13 +198,8 @@ def _port(parts: SplitResult) -> int:
     return parts.port or _PORTS[parts.scheme]
 
 
-def _target(parts: SplitResult) -> str:
-    path = quote(parts.path or "/", safe=_SAFE)
-    return f"{path}?{quote(parts.query, safe=_SAFE)}" if parts.query else path
-
-
-def _refusal(response: HTTPResponse, policy: ImageUrls) -> str | None:
-    """Return what speaks against an answer's headers."""
+def _refusal(response: HTTPResponse, limits: ImageUrls) -> str | None:
+    """Return the reason to refuse an answer by its headers."""
     if response.status != 200:
         return f"answered with status {response.status}"
     kind = response.headers.get_content_type()
@@ -232,8 +207,8 @@ def _refusal(response: HTTPResponse, policy: ImageUrls) -> str | None:
         return f"is `{kind}`, not an image"
     if (encoding := response.getheader("Content-Encoding", "identity")) != "identity":
         return f"is compressed as `{encoding}`, which was not asked for"
-    if response.length is not None and response.length > policy.max_bytes:
-        return f"is {response.length} bytes, more than `max_bytes` of {policy.max_bytes}"
+    if response.length is not None and response.length > limits.max_bytes:
+        return f"is {response.length} bytes, more than `max_bytes` of {limits.max_bytes}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Anything that is an image, looked at once, hashed, and opened again when the provider is called."""
+"""Images from any source: checked once, hashed, and read again when the provider is called."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from embed_core._images import _decode
-from embed_core._images._policy import ImageUrls
 from embed_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -29,16 +29,33 @@ if TYPE_CHECKING:
 _MAX_BYTES = 512 * 1024 * 1024
 _new_spool = partial(SpooledTemporaryFile, max_size=16 * 1024 * 1024)  # in memory up to here
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SHOWN = 60
+_SHOWN = 60  # characters of a path
+
+
+class ImageUrls(BaseModel):
+    """Switches `http(s)` images on, within these limits; private and local addresses are never asked.
+
+    Attributes:
+        max_bytes: most bytes of one image.
+        timeout: most seconds for one image, name resolution and redirects included.
+        max_redirects: most redirects followed for one image.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_bytes: PositiveInt = 20 * 1024 * 1024
+    timeout: PositiveFloat = 20.0
+    max_redirects: NonNegativeInt = 3
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ImageInput:
-    """An image on its way to the provider: what it is known by, and how to get at it again.
+    """An image on its way to the provider.
 
     Attributes:
-        index: its position in what the caller passed.
+        index: its position in the caller's input.
         digest: a hash of its content, 32 bytes; the same for a path, bytes and a `data:` URI of the same file.
+        read: returns its digest and its content as a file, read again.
     """
 
     index: int
@@ -46,11 +63,7 @@ class ImageInput:
     read: Callable[[], tuple[bytes, bytes]]
 
     def open(self) -> BytesIO:
-        """Return the image's file content.
-
-        Raises:
-            InvalidInputError: it is gone, or no longer what was checked.
-        """
+        """Return the image's file content; refuse an image that is not the checked one any more."""
         try:
             digest, encoded = self.read()
         except (OSError, InvalidInputError) as error:
@@ -66,11 +79,7 @@ class ImageInput:
 
 
 def open_batch(images: Iterable[ImageInput]) -> list[BytesIO]:
-    """Return the content of the images of one batch.
-
-    Raises:
-        InvalidInputError: one is gone or has changed; `indices` has its position in the batch, as a hook's error would.
-    """
+    """Return the content of the images of one batch; `indices` of an error has the position in the batch."""
     opened = []
     for row, image in enumerate(images):
         try:
@@ -82,38 +91,40 @@ def open_batch(images: Iterable[ImageInput]) -> list[BytesIO]:
 
 
 class ImageLoader:
-    """Loads the images of one call; what can be read only once is kept in a temporary file until the block ends."""
+    """Loads the images of one call; a source that can be read only once is kept in a temporary file meanwhile."""
 
     def __init__(self, urls: ImageUrls | None = None) -> None:
         self._urls = urls
         self._lock = threading.Lock()
-        self._spool: Any = None
-        self._closing = ExitStack()
+        self._kept = _new_spool()
 
     def load(self, source: Any, index: int = 0) -> ImageInput:
-        """Check one image from its first byte to its last.
-
-        Raises:
-            InvalidInputError: it is none, or none that can be had; the message begins with the verb.
-            IntegrationNotInstalledError: Pillow is not installed.
-        """
+        """Check one image from its first byte to its last; the message of a refusal begins with a verb."""
         if _is_pixels(source):
-            image = _pixels(source)
-            return ImageInput(index, _decode.pixel_digest(image), lambda: _as_png(source))
-        encoded, again = self._content(source)
+            return ImageInput(index, _decode.pixel_digest(_pixels(source)), lambda: _as_png(source))
+        encoded, read_again = self.content(source)
         _decode.check(encoded)
-        again = again or self._keep(encoded)
-        return ImageInput(index, _decode.encoded_digest(encoded), lambda: _with_digest(again()))
+        read = read_again or self._keep(encoded)
+        return ImageInput(index, _decode.encoded_digest(encoded), lambda: _with_digest(read()))
 
-    def _content(self, source: Any) -> tuple[bytes, Callable[[], bytes] | None]:
-        """Return the content of an image file and, where there is one, a way to read it again."""
+    def content(self, source: Any) -> tuple[bytes, Callable[[], bytes] | None]:
+        """Return the content of an image file and, where it can be read twice, the function that reads it again."""
         if hasattr(source, "as_py"):  # an Arrow scalar
             source = source.as_py()
         if isinstance(source, str) and (scheme := _URL.match(source)):
             return self._fetch(source, scheme[1].lower()), None
         if hasattr(source, "read"):
             return _read_stream(source), None
-        read = _reader(source)
+        if isinstance(source, bytes | bytearray | memoryview):
+            read = partial(bytes, source)
+        elif isinstance(source, str) and source[:5].lower() == "data:":
+            read = partial(_read_data_uri, source)
+        elif isinstance(source, str | os.PathLike):
+            read = partial(_read_file, Path(source).absolute())  # the working directory may change before the second
+        else:
+            name = "`None`" if source is None else f"of type `{type(source).__name__}`"
+            msg = f"is {name}, not a path, bytes, a file object, a PIL image, a numpy array or a `data:` URI"
+            raise InvalidInputError(msg)
         return read(), read
 
     def _fetch(self, url: str, scheme: str) -> bytes:
@@ -129,31 +140,28 @@ class ImageLoader:
 
     def _keep(self, content: bytes) -> Callable[[], bytes]:
         with self._lock:
-            if self._spool is None:
-                self._spool = self._closing.enter_context(_new_spool())
-            start = self._spool.seek(0, os.SEEK_END)
-            self._spool.write(content)
-        return partial(self._kept, start, len(content))  # not a lambda, which would hold on to the content
+            start = self._kept.seek(0, os.SEEK_END)
+            self._kept.write(content)
+        return partial(self._read_kept, start, len(content))  # not a lambda, which would hold on to the content
 
-    def _kept(self, start: int, length: int) -> bytes:
+    def _read_kept(self, start: int, length: int) -> bytes:
         with self._lock:
-            self._spool.seek(start)
-            content: bytes = self._spool.read(length)
-            return content
+            self._kept.seek(start)
+            return self._kept.read(length)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._closing.close()
+            self._kept.close()
 
 
 def open_image(source: Any) -> Image.Image:
     """Open an image for a model: upright, RGB, safe to decode.
 
-    What an integration calls on each `BytesIO` that its image hook receives. Transparency is dropped, as
-    `PIL.Image.Image.convert` does.
+    An integration calls it on each `BytesIO` that its image hook receives. Transparency is dropped, as by
+    `PIL.Image.Image.convert`.
 
     Args:
         source: a path, bytes, a file object, a PIL image, a `data:` URI, or a `uint8` array of shape (height, width),
@@ -170,7 +178,7 @@ def open_image(source: Any) -> Image.Image:
         if _is_pixels(source):
             return _decode.rgb(_pixels(source))
         with ImageLoader() as loader:
-            return _decode.rgb(_decode.decode(loader._content(source)[0]))
+            return _decode.rgb(_decode.decode(loader.content(source)[0]))
     except InvalidInputError as error:
         msg = f"the image {error}"
         raise InvalidInputError(msg) from (error.__cause__ or error)
@@ -183,14 +191,8 @@ def _is_pixels(source: Any) -> bool:
 def _pixels(source: Any) -> Image.Image:
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
-            msg = (
-                f"is an array of shape {source.shape} and type {source.dtype}; images are `uint8` arrays of shape "
-                "(height, width), (height, width, 3) or (height, width, 4)"
-            )
-            raise InvalidInputError(msg)
-        if not source.size:
-            msg = f"is an empty array of shape {source.shape}"
-            raise InvalidInputError(msg)
+            msg = f"is an array of shape {source.shape} and type {source.dtype}; images are `uint8` arrays of shape"
+            raise InvalidInputError(f"{msg} (height, width), (height, width, 3) or (height, width, 4)")
         source = _decode.pillow().fromarray(np.ascontiguousarray(source))
     return _decode.canonical(source)
 
@@ -204,42 +206,33 @@ def _with_digest(encoded: bytes) -> tuple[bytes, bytes]:
     return _decode.encoded_digest(encoded), encoded
 
 
-def _reader(source: Any) -> Callable[[], bytes]:
-    if isinstance(source, bytes | bytearray | memoryview):
-        return lambda: bytes(source)
-    if isinstance(source, str) and source[:5].lower() == "data:":
-        return lambda: _read_data_uri(source)
-    if isinstance(source, str | os.PathLike):
-        path = Path(source).absolute()  # the working directory may change before the provider is called
-        return lambda: _read_file(path)
-    what = "`None`" if source is None else f"of type `{type(source).__name__}`"
-    msg = f"is {what}, not a path, bytes, a file object, a PIL image, a numpy array or a `data:` URI"
-    raise InvalidInputError(msg)
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInputError:
+        raise
+    except (OSError, ValueError) as error:
+        msg = f"is {name}, which cannot be read ({getattr(error, 'strerror', None) or error})"
+        raise InvalidInputError(msg) from error
 
 
 def _read_file(path: Path) -> bytes:
-    try:
+    shown = str(path) if len(str(path)) <= _SHOWN else f"{str(path)[:_SHOWN]}…"
+    with _reading(f"the path `{shown}`"):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
-            msg = f"is `{_shorten(str(path))}`, which is no regular file"
+            msg = f"is `{shown}`, which is no regular file"
             raise InvalidInputError(msg)
         _refuse_large(status.st_size)
         return path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        msg = f"is the path `{_shorten(str(path))}`, which cannot be read ({getattr(error, 'strerror', None) or error})"
-        raise InvalidInputError(msg) from error
 
 
 def _read_stream(source: Any) -> bytes:
-    try:
+    with _reading("a file object"):
         if hasattr(source, "seek") and getattr(source, "seekable", lambda: True)():
             source.seek(0)  # as `PIL.Image.open` does; a buffer just written stands at its end
         content = source.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        msg = f"is a file object that cannot be read ({error})"
-        raise InvalidInputError(msg) from error
     if not isinstance(content, bytes):
         msg = f"is a file object that gives `{type(content).__name__}`, not bytes; open the file with mode 'rb'"
         raise InvalidInputError(msg)
@@ -249,24 +242,17 @@ def _read_stream(source: Any) -> bytes:
 
 def _read_data_uri(uri: str) -> bytes:
     head, comma, payload = uri.partition(",")
-    try:
-        content = unquote_to_bytes(payload)
-        if head.lower().endswith(";base64"):
-            content = base64.b64decode(b"".join(content.split()), validate=True)
-    except ValueError as error:
-        msg = f"is a damaged `data:` URI ({error})"
-        raise InvalidInputError(msg) from error
     if not comma:
         msg = "is a `data:` URI without a comma, so without content"
         raise InvalidInputError(msg)
-    return content
+    with _reading("a damaged `data:` URI"):
+        content = unquote_to_bytes(payload)
+        if head.lower().endswith(";base64"):
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+        return content
 
 
 def _refuse_large(size: int) -> None:
     if size > _MAX_BYTES:
         msg = f"is larger than {_MAX_BYTES >> 20} MiB; shrink it"
         raise InvalidInputError(msg)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

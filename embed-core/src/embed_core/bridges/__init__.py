@@ -1,1 +1,1 @@
-"""Bridges to other frameworks, one file each; nothing imports them but who crosses."""
+"""Bridges to other frameworks, one file each, imported when an object of the framework is used."""

@@ -1,15 +1,14 @@
-"""LangChain's `Embeddings` as a model of ours, and a model of ours as LangChain's (extra `langchain`)."""
+"""LangChain's `Embeddings` as a model, and a model as LangChain's `Embeddings` (extra `langchain`)."""
 
 from __future__ import annotations
 
-import math
+import json
 from typing import Any, ClassVar
 from uuid import uuid4
 
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
-from embed_core._base import BaseEmbedding
-from embed_core._types import Embedding
+from embed_core import BaseEmbedding, Embedding
 from embed_core.errors import ConfigurationError, IntegrationNotInstalledError
 
 try:
@@ -20,10 +19,10 @@ except ImportError as error:
 
 
 def adapt(foreign: Any) -> BaseEmbedding:
-    """Return a LangChain `Embeddings` object as a model of ours.
+    """Return a LangChain `Embeddings` object as a model.
 
     Raises:
-        ConfigurationError: the object is something else of LangChain's.
+        ConfigurationError: it is another object of LangChain's.
     """
     if not isinstance(foreign, Embeddings):
         msg = f"a `{type(foreign).__name__}` of LangChain is no `Embeddings` object and makes no vectors"
@@ -35,8 +34,8 @@ class LangChainEmbedding(BaseEmbedding):
     """Embeds with a LangChain `Embeddings` object, which should not be changed afterwards.
 
     Two such models share cached vectors when their objects have the same class and the same public fields. Where an
-    object does not show all of those (it is no pydantic model, or holds more than plain data), its vectors are shared
-    only with copies of the same model. It cannot be saved: `to_dict` tells nothing about the object.
+    object does not show all its fields (it is no pydantic model, or holds more than plain data), only copies of the
+    same model share its vectors. It cannot be saved: `to_dict` leaves out the object.
     """
 
     io_bound: ClassVar[bool] = True
@@ -71,12 +70,12 @@ class LangChainEmbedding(BaseEmbedding):
         return await super()._aget_text_embeddings(texts)
 
     def _is_async(self, method: str) -> bool:
-        """Tell whether the class wrote the method; LangChain's own holds up the end of the event loop."""
+        """Return whether the class has the method itself; LangChain's own holds up the end of the event loop."""
         return getattr(type(self.langchain), method) is not getattr(Embeddings, method)
 
 
 class EmbedCoreEmbeddings(Embeddings):
-    """A model of ours wherever LangChain takes an `Embeddings` object."""
+    """A model as a LangChain `Embeddings` object."""
 
     def __init__(self, model: BaseEmbedding) -> None:
         self.model = model
@@ -104,25 +103,17 @@ def _public_config(foreign: Embeddings) -> dict[str, Any] | None:
     if not isinstance(foreign, BaseModel):
         return None
     if type(foreign).__module__ == "__main__" or "<locals>" in type(foreign).__qualname__:
-        return None  # two scripts, or two functions, may have different classes of one name
-    secret = set(getattr(foreign, "lc_secrets", ()))
+        return None  # two scripts, or two functions, may have different classes with the same name
+    hidden = set(getattr(foreign, "lc_secrets", ()))
+    hidden.update(
+        name for name, field in type(foreign).model_fields.items() if field.exclude
+    )  # derived, as clients are
     config = {
         name: value
         for name, value in foreign
-        if not (name in secret or isinstance(value, SecretStr | SecretBytes | None) or _is_derived(foreign, name))
+        if name not in hidden and not isinstance(value, SecretStr | SecretBytes | None)
     }
-    return config if _is_plain(config) else None
-
-
-def _is_derived(foreign: BaseModel, name: str) -> bool:
-    """Tell whether LangChain keeps the field out of saved forms: clients made from the other fields."""
-    field = type(foreign).model_fields.get(name)
-    return field is not None and bool(field.exclude)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(one) for name, one in value.items())
-    if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    try:
+        return config if json.loads(json.dumps(config, allow_nan=False)) == config else None
+    except (TypeError, ValueError):  # a value is no plain data
+        return None

@@ -1,163 +1,133 @@
-"""What commands share: the model, its cache, and how a listing looks."""
+"""Code that several commands share: options, the cache, an open index, and texts and tables in a terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from embed_core._arguments import looks_like_a_secret
-from embed_core.cli._terminal import printable
-
 if TYPE_CHECKING:
-    from embed_core import BaseEmbedding
-    from embed_core.index import Index
+    from embed_core.index import Hit, Index
     from embed_core.kvstore import SQLiteKVStore
 
-F = TypeVar("F", bound=Callable[..., Any])
+_MOST_COLUMNS = 100  # longer lines are hard to read
+_MOST_LINES = 4
+_MORE = " …"
+_INDENT = "   "
+
+format_option = click.option(
+    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+count_option = click.option(
+    "-k", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many results."
+)
 
 
-def model_option(command: F) -> F:
-    """Add `-m/--model` as the parameter `spec: str`; give it to `open_model`."""
-    return click.option(
-        "-m",
-        "--model",
-        "spec",
-        metavar="SPEC",
-        default="default",
-        show_default=True,
-        help="`provider:model`, with options as in `mock:?embed_dim=4`, an alias, or `default`.",
-    )(command)
+def open_cache() -> SQLiteKVStore:
+    """Return the store of the user's vectors; its file is made on first use."""
+    from embed_core.kvstore import SQLiteKVStore
+    from embed_core.settings import user_folder
 
-
-def cache_option(command: F) -> F:
-    """Add `--cache/--no-cache` as the parameter `use_cache: bool`; give it to `open_model`."""
-    return click.option(
-        "--cache/--no-cache",
-        "use_cache",
-        default=True,
-        show_default=True,
-        help="Keep vectors for the next time, and use those kept.",
-    )(command)
-
-
-def format_option(command: F) -> F:
-    """Add `-f/--format` as the parameter `form: str`; give it to `show`."""
-    return click.option(
-        "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-    )(command)
-
-
-def open_model(spec: str, *, use_cache: bool = True) -> BaseEmbedding:
-    """Return the model that a spec, an alias or `default` names, with the user's cache where it has none of its own."""
-    from embed_core import resolve_embed_model
-
-    model = resolve_embed_model(spec)
-    if use_cache and model.embeddings_cache is None:
-        model.embeddings_cache = open_cache()
-    return model
+    return SQLiteKVStore(user_folder("cache") / "vectors.sqlite")
 
 
 @contextmanager
 def open_index(
     folder: str, spec: str | None, *, new: bool = False, dry_run: bool = False, **options: Any
 ) -> Iterator[Index]:
-    """Lend the index in a folder, with the model named or else its own, and the user's cache.
+    """Open an index with the named model, or else its own, and with the user's cache.
 
-    Args:
-        folder: where the index is, or is to be.
-        spec: names a model.
-        new: whether there may be no index yet; without `spec` it gets the default model.
-        dry_run: whether nothing may be written, not even an empty cache.
-        options: for `Index`.
-
-    Raises:
-        ConfigurationError: there is no index, and it may not be new.
-        SpaceMismatchError: the index was built with another model.
+    A `new` index need not exist yet; without `spec` it gets the default model. A dry run makes no file of a cache.
     """
     from embed_core.index import Index
 
     index = Index(folder, spec, **options)
     if new and spec is None and not index.exists:
         index = Index(folder, "default", **options)
-    with closing(open_cache()) as cache:
-        if index.model.embeddings_cache is None and (cache_path().exists() or not dry_run):
-            index.model.embeddings_cache = cache
-        with index.model:
-            yield index
+    with closing(open_cache()) as cache, index.model as model:
+        if model.embeddings_cache is None and (cache.path.exists() or not dry_run):
+            model.embeddings_cache = cache
+        yield index
 
 
-def checked_spec(spec: str, *, name: str) -> str:
-    """Return a spec that may be stored under a name: its provider is there, and it holds no secret.
-
-    Raises:
-        EmbedError: it may not, and why.
-    """
-    from embed_core._registry import plugin_of
-    from embed_core.errors import ConfigurationError
-
-    provider = plugin_of(spec, alias=name)
-    for pair in spec.partition("?")[2].split("&"):
-        option = pair.partition("=")[0]
-        if looks_like_a_secret(option):
-            msg = f"option `{option}` looks like a secret, and settings are no safe place; put it in the environment"
-            raise ConfigurationError(f"{msg}, where `{provider.package}` reads it")
-    return spec.strip()
-
-
-def cache_path() -> Path:
-    """Return the file that keeps the user's vectors, whether it is there or not."""
-    from embed_core._settings import user_folder
-
-    return user_folder("cache") / "vectors.sqlite"
-
-
-def open_cache() -> SQLiteKVStore:
-    """Return the store of the user's vectors, made on first use."""
-    from embed_core.kvstore import SQLiteKVStore
-
-    return SQLiteKVStore(cache_path())
-
-
-def decode_file(file: BinaryIO) -> str:
-    """Return a file's text, without the line end at its end."""
-    return decode(file, file.read())
-
-
-def decode(file: BinaryIO, data: bytes, line: int = 0) -> str:
-    """Return a part of a file as text, without the line end at its end; `line` counts from 0.
-
-    Raises:
-        ClickException: it is no UTF-8.
-    """
-    encoding = "utf-8" if line else "utf-8-sig"  # Windows programs put a mark at the start of a file
+def decode(file: BinaryIO, content: bytes, line: int = 0) -> str:
+    """Return the content of a file, or of its line with that index, as text without the line end at its end."""
+    encoding = "utf-8" if line else "utf-8-sig"  # Windows programs begin a file with a byte order mark
     try:
-        text = data.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        where = f"byte {error.start} of line {line + 1}" if line else f"byte {error.start}"
-        msg = f"`{file.name}` is no UTF-8 text ({where}: {error.reason}); convert it, as with `iconv -t UTF-8`"
+        place = f"byte {error.start} of line {line + 1}" if line else f"byte {error.start}"
+        msg = f"`{file.name}` is no UTF-8 text ({place}: {error.reason}); convert it, as with `iconv -t UTF-8`"
         raise click.ClickException(msg) from error
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def show(rows: Sequence[Mapping[str, Any]], form: str) -> None:
+def printable(text: str) -> str:
+    """Return a text as a single line, without characters that steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+
+
+def short_path(path: str) -> str:
+    """Return an absolute path, relative where it lies in the current folder."""
+    here = os.path.realpath(Path.cwd())
+    return printable(os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path)
+
+
+def show(records: Sequence[Mapping[str, Any]], form: str) -> None:
     """Print records with the same keys as a table with aligned columns, or as JSON."""
     if form == "json":
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(records, indent=2, ensure_ascii=False))
         return
-    if not rows:
+    if not records:
         return
-    cells = [[str(name) for name in rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
+    lines = [list(records[0]), *([_cell(value) for value in record.values()] for record in records)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def show_hits(hits: Sequence[Hit], form: str) -> None:
+    """Print search results for people, or as JSON."""
+    if form == "json":
+        show([asdict(hit) for hit in hits], form)
+        return
+    width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns) - len(_INDENT)
+    for hit in hits:
+        click.echo(f"{hit.score:.3f}  {_name(hit)}")
+        metadata = "; ".join(f"{name}: {value}" for name, value in hit.metadata.items() if value not in (None, ""))
+        for line in _first_lines(hit.text or "", width):
+            click.echo(f"{_INDENT}{line}")
+        if metadata:
+            click.echo(f"{_INDENT}{textwrap.shorten(printable(metadata), width, placeholder=_MORE)}")
+
+
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return printable(", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return "" if value is None else printable(str(value))
+
+
+def _name(hit: Hit) -> str:
+    source = short_path(hit.source)
+    if hit.id is not None:
+        return f"{source}#{printable(hit.id)}"
+    place = f"{hit.first}" if hit.first == hit.last else f"{hit.first}-{hit.last}"
+    return f"{source}:{'page ' if hit.unit == 'page' else ''}{place}"
+
+
+def _first_lines(text: str, width: int) -> list[str]:
+    """Return the first lines of a text, long ones broken, so that code and lists keep their shape."""
+    lines: list[str] = []
+    for line in textwrap.dedent(text).expandtabs(4).splitlines():
+        indent = line[: len(line) - len(line.lstrip(" "))][: width // 2]
+        lines += textwrap.wrap(indent + printable(line), width, subsequent_indent=indent)
+        if len(lines) > _MOST_LINES:
+            last = lines[_MOST_LINES - 1][: width - len(_MORE)].rstrip()
+            return [*lines[: _MOST_LINES - 1], last + _MORE]
+    return lines

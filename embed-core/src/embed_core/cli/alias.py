@@ -1,4 +1,4 @@
-"""`embed alias`: names of one's own for models."""
+"""`embed alias`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from embed_core.cli._common import checked_spec, format_option, show
+from embed_core.cli._common import format_option, show
 
 
 @click.group("alias")
@@ -19,8 +19,8 @@ def command() -> None:
 @click.argument("spec")
 def set_(name: str, spec: str) -> None:
     """Let NAME stand for SPEC wherever a model is named, as in `embed alias set small local:BAAI/bge-small-en-v1.5`."""
-    from embed_core import installed_providers
-    from embed_core._settings import change_settings
+    from embed_core import installed_providers, plugin_of
+    from embed_core.settings import change_settings
 
     if not name or name != name.strip() or set(name) & set(":?&,/\\~") or not name.isprintable():
         msg = f"`{name}` cannot be an alias: no colon, question mark, comma, slash or outer space may be in it"
@@ -29,17 +29,17 @@ def set_(name: str, spec: str) -> None:
         msg = "`default` is no alias; use `embed models default SPEC`"
         raise click.UsageError(msg)
     if name in {plugin.name for plugin in installed_providers()}:
-        msg = f"`{name}` is the name of a provider; choose another one"
+        msg = f"`{name}` is the name of a provider; choose another name"
         raise click.UsageError(msg)
-    spec = checked_spec(spec, name=name)
-    change_settings(lambda old: replace(old, aliases={**old.aliases, name: spec}))
+    plugin_of(spec, alias=name)
+    change_settings(lambda old: replace(old, aliases={**old.aliases, name: spec.strip()}))
 
 
 @command.command("list")
 @format_option
 def list_(form: str) -> None:
     """List the aliases."""
-    from embed_core._settings import load_settings
+    from embed_core.settings import load_settings
 
     show([{"alias": name, "model": spec} for name, spec in sorted(load_settings().aliases.items())], form)
 
@@ -48,13 +48,13 @@ def list_(form: str) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Forget the alias NAME."""
-    from embed_core._settings import Settings, change_settings
+    from embed_core.settings import Settings, change_settings
 
     def without(old: Settings) -> Settings:
         if name not in old.aliases:
-            known = ", ".join(f"`{one}`" for one in sorted(old.aliases)) or "none"
+            known = ", ".join(f"`{alias}`" for alias in sorted(old.aliases)) or "none"
             msg = f"there is no alias `{name}`; there are: {known}"
             raise click.ClickException(msg)
-        return replace(old, aliases={one: spec for one, spec in old.aliases.items() if one != name})
+        return replace(old, aliases={alias: spec for alias, spec in old.aliases.items() if alias != name})
 
     change_settings(without)

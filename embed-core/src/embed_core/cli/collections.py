@@ -9,43 +9,37 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embed_core.cli._common import format_option, show
-from embed_core.cli._terminal import short_path
+from embed_core.cli._common import format_option, printable, short_path, show
 
 if TYPE_CHECKING:
     from embed_core.index import Stats
 
-_FINGERPRINT = 12  # digits in a table: enough to see a difference
+_COLUMNS = ("folder", "model", "dimension", "files", "records", "chunks", "bytes", "fingerprint")
+_DIGITS = 12  # of a fingerprint in a table: enough to see a difference
 
 
 @click.command("collections")
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...", type=click.Path())
 @format_option
 def command(folders: tuple[str, ...], form: str) -> None:
-    """List what indexes hold.
+    """List indexes and their content.
 
-    Without FOLDER, all indexes that are in the current folder. Vectors may be compared where the fingerprints are
-    equal.
+    Without FOLDER, all indexes in the current folder. Vectors may be compared where the fingerprints are equal.
     """
-    found = [_stats(folder) for folder in folders] if folders else list(_here())
+    from embed_core.index import Index
+
+    found = [Index(folder).stats() for folder in folders] if folders else list(_here())
     if form == "json":
         show([asdict(stats) for stats in found], form)
         return
-    columns = ("folder", "model", "dimension", "files", "records", "chunks", "bytes", "fingerprint")
-    rows = [{name: getattr(stats, name) for name in columns} for stats in found]
+    rows = [{name: getattr(stats, name) for name in _COLUMNS} for stats in found]
     for row in rows:
-        row |= {"folder": short_path(row["folder"]), "fingerprint": row["fingerprint"][:_FINGERPRINT]}
+        row |= {"folder": short_path(row["folder"]), "fingerprint": row["fingerprint"][:_DIGITS]}
     show(rows, form)
 
 
-def _stats(folder: str | Path) -> Stats:
-    from embed_core.index import Index
-
-    return Index(folder).stats()
-
-
 def _here() -> Iterator[Stats]:
-    """Yield what the indexes in the current folder hold; one that cannot be read is told and passed over."""
+    """Yield the statistics of the indexes in the current folder; an index that cannot be read gives a warning."""
     from embed_core.errors import EmbedError
     from embed_core.index import Index
 
@@ -55,4 +49,4 @@ def _here() -> Iterator[Stats]:
             if index.exists:
                 yield index.stats()
         except EmbedError as error:
-            click.echo(f"Warning: {' '.join(str(error).split())}", err=True)
+            click.echo(f"Warning: {printable(str(error))}", err=True)

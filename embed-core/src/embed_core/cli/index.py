@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import click
 
-from embed_core.cli._common import open_index
-from embed_core.cli._cost import cost_options, forecast, label, limit_cost
-from embed_core.cli._sources import STDIN, Sources, source_options
-from embed_core.cli._terminal import printable, short_path
+from embed_core.cli._common import open_index, printable, short_path
 
 if TYPE_CHECKING:
-    from embed_core.index import Changes, Index, Stats
+    from embed_core import BaseEmbedding
+    from embed_core.index import Changes, Index, Record, Skipped, Stats
 
-_SHOWN = 20
-_STOPPED = "Interrupted; what is finished is kept. Run the same command again to go on"
+Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
+_STDIN = "-"
+_SHOWN = 20  # skipped sources
+_INTERRUPTED = "Interrupted; finished batches are kept. Run the same command again to go on"
 
 
 @click.command("index")
@@ -29,20 +29,39 @@ _STOPPED = "Interrupted; what is finished is kept. Run the same command again to
     "--model",
     "spec",
     metavar="SPEC",
-    help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else what "
-    "`embed models default` says; else OpenAI]",
+    help="`provider:model` or an alias. [default: the model that built FOLDER; else EMBED_MODEL; else the choice of "
+    "`embed models default`; else OpenAI]",
 )
-@source_options
+@click.option(
+    "--from",
+    "form",
+    type=click.Choice(get_args(Form)),
+    help="Index each row of the files as a record; `-` is standard input.",
+)
+@click.option("--id", metavar="COLUMN", help="Holds the ids. [default: id, or made from the texts]")
+@click.option(
+    "--text",
+    metavar="COLUMN",
+    multiple=True,
+    help="Holds the text; repeat it to join several. [default: text, or all but the id]",
+)
+@click.option("--prefix", default="", metavar="TEXT", help="Put before every id.")
+@click.option("--sql", metavar="QUERY", help="Reads a database. [default: all rows of its only table]")
+@click.option("--attach", nargs=2, multiple=True, metavar="NAME PATH", help="Another database for the query.")
+@click.option("--encoding", metavar="NAME", help="Of the rows, as in `cp1252`. [default: UTF-8]")
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
 @click.option("--chunk-overlap", type=int, metavar="N", help="Most characters that two chunks share. [default: 80]")
 @click.option("--store/--no-store", "store_text", default=None, help="Keep the texts in the index. [default: store]")
-@cost_options
+@click.option("--dry-run", is_flag=True, help="Only report the changes, the tokens to send and their price.")
+@click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Spend no more.")
+@click.option("--batch-api", "batch_jobs", is_flag=True, help="Use the provider's jobs: cheaper, within a day.")
 @click.option("--progress/--no-progress", default=None, help="Show a bar. [default: in a terminal]")
 @click.option("-v", "--verbose", is_flag=True, help="List everything that is skipped.")
 def command(
     paths: tuple[str, ...],
     folder: str,
     spec: str | None,
+    form: Form | None,
     chunk_size: int | None,
     chunk_overlap: int | None,
     store_text: bool | None,
@@ -51,46 +70,58 @@ def command(
     batch_jobs: bool,
     progress: bool | None,
     verbose: bool,
-    **source_options: Any,
+    **of_records: Any,
 ) -> None:
     """Make files, or the rows of files, searchable.
 
-    Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. Run
-    again, it embeds only what is new or has changed, and removes what is gone; interrupted, it goes on from where it
-    was. Hidden files and folders are left out, and links are not followed, unless they are named.
+    Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. A
+    second run embeds only new and changed texts, and removes texts that are gone; after an interruption, it goes on
+    from there. Hidden files and folders are left out, and links are not followed, unless they are named.
     """
-    sources = Sources(**source_options)
-    sources.check(paths)
+    given = [f"--{name}" for name, value in of_records.items() if value]
+    if _STDIN in paths:
+        given.append(_STDIN)
+    if form is None and given:
+        msg = f"`{given[0]}` goes with `--from`, which makes records of rows"
+        raise click.UsageError(msg)
     fixed = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap, "store_text": store_text}
-    show = sys.stderr.isatty() if progress is None else progress
     with open_index(folder, spec, new=True, dry_run=dry_run, **fixed) as index:
-        limit_cost(index.model, max_cost)
+        if max_cost is not None:
+            _limit_cost(index.model, max_cost)
         if spec is None and not index.exists:
-            named = f"No model is named, so the default makes the vectors: `{label(index.model)}`"
-            click.echo(f"{named}. `-m` and `embed models default` choose another", err=True)
+            message = f"No model is named, so the default makes the vectors: `{_label(index.model)}`"
+            click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
+        show = sys.stderr.isatty() if progress is None else progress
         try:
-            changes = _run(index, paths, sources, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
+            changes = _add(index, paths, form, of_records, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(_STOPPED) from interrupt
-        _tell_skipped(changes, len(changes.skipped) if verbose else _SHOWN)
+            raise KeyboardInterrupt(_INTERRUPTED) from interrupt
+        _print_skipped(changes, verbose=verbose)
         if dry_run:
-            click.echo(forecast(changes, index.model))
+            click.echo(_forecast(changes, index.model))
+        elif index.exists:
+            click.echo(_summary(changes, index.stats()))
         else:
-            done = _summary(changes, index.stats()) if index.exists else f"Nothing to index; `{folder}` holds no index"
-            click.echo(done)
+            click.echo(f"Nothing to index; `{folder}` holds no index")
 
 
-def _run(index: Index, paths: Sequence[str], sources: Sources, **how: bool) -> Changes:
-    form = sources.form
+def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
+    if "max_cost" not in type(model).model_fields:
+        msg = f"`{_label(model)}` knows no prices, so `--max-cost` cannot hold; leave it out"
+        raise click.ClickException(msg)
+    model.max_cost = dollars
+
+
+def _add(index: Index, paths: Sequence[str], form: Form | None, options: Mapping[str, Any], **how: bool) -> Changes:
     if form is None:
         return index.add(paths, **how)
     from embed_core.index import Changes
 
     changes = Changes()
     for path in paths:
-        gone = path != STDIN and index.exists and not Path(path).exists()
-        records = () if gone else sources.records(form, path)
-        done = index.add_records(records, path if path == STDIN else Path(path), prefix=sources.prefix, **how)
+        gone = path != _STDIN and index.exists and not Path(path).exists()
+        records = () if gone else _read(path, form, options)
+        done = index.add_records(records, path if path == _STDIN else Path(path), prefix=options["prefix"], **how)
         if gone and not done.removed:
             msg = f"there is no file `{path}`, and the index holds no records of it"
             raise click.ClickException(msg)
@@ -98,22 +129,55 @@ def _run(index: Index, paths: Sequence[str], sources: Sources, **how: bool) -> C
     return changes
 
 
-def _tell_skipped(changes: Changes, shown: int) -> None:
-    if not changes.skipped:
-        return
-    click.echo(f"Skipped {len(changes.skipped)}:", err=True)
-    for one in changes.skipped[:shown]:
-        click.echo(f"  {short_path(one.source)} {printable(one.reason)}", err=True)
-    if len(changes.skipped) > shown:
-        click.echo(f"  and {len(changes.skipped) - shown} more (`--verbose` lists all)", err=True)
+def _read(path: str, form: Form, options: Mapping[str, Any]) -> Iterator[Record | Skipped]:
+    from embed_core.index import read_records
+
+    return read_records(
+        sys.stdin.buffer if path == _STDIN else Path(path),
+        form,
+        id_column=options["id"],
+        text_columns=options["text"],
+        encoding=options["encoding"],
+        sql=options["sql"],
+        attach=dict(options["attach"]),
+    )
+
+
+def _label(model: BaseEmbedding) -> str:
+    """Return a model's provider and name."""
+    return f"{model.provider or model.class_name()}:{model.model_name}"
+
+
+def _forecast(changes: Changes, model: BaseEmbedding) -> str:
+    """Return the result of a dry run."""
+    from embed_core import Estimate
+
+    estimate = changes.estimate or Estimate()
+    to_do = f"{changes.added} to add, {changes.changed} to change, {changes.removed} to remove"
+    inputs = f"{_number(estimate.inputs, 'input')}, {estimate.cached} of them in the cache"
+    price = f"no price is known for `{_label(model)}`" if estimate.price is None else f"{estimate.price:.6f} US dollars"
+    return f"Dry run: {to_do}; nothing was sent or written\n{inputs}; about {estimate.tokens} tokens to send; {price}"
 
 
 def _summary(changes: Changes, stats: Stats) -> str:
+    """Return the changes to an index, and its content."""
     counts = {"added": changes.added, "changed": changes.changed, "removed": changes.removed}
     done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing changed"
-    where = short_path(str(Path(stats.folder)))
     held = [_number(count, noun) for count, noun in ((stats.files, "file"), (stats.records, "record")) if count]
-    return f"{done}; `{where}` holds {_number(stats.chunks, 'chunk')} of {' and '.join(held) or '0 files'}"
+    chunks = f"{_number(stats.chunks, 'chunk')} of {' and '.join(held) or '0 files'}"
+    return f"{done}; `{short_path(stats.folder)}` holds {chunks}"
+
+
+def _print_skipped(changes: Changes, *, verbose: bool) -> None:
+    """Print the skipped sources on standard error, the first twenty unless `verbose`."""
+    if not changes.skipped:
+        return
+    click.echo(f"Skipped {len(changes.skipped)}:", err=True)
+    shown = changes.skipped if verbose else changes.skipped[:_SHOWN]
+    for item in shown:
+        click.echo(f"  {short_path(item.source)} {printable(item.reason)}", err=True)
+    if len(shown) < len(changes.skipped):
+        click.echo(f"  and {len(changes.skipped) - len(shown)} more (`--verbose` lists all)", err=True)
 
 
 def _number(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""`embed models`: what there is to choose, and the choice."""
+"""`embed models`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embed_core.cli._common import checked_spec, format_option, show
+from embed_core.cli._common import format_option, printable, show
 
 if TYPE_CHECKING:
     from embed_core import Plugin
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, form: str) -> None:
     """List the models there are, or choose the default.
 
-    A provider may take many more models than those it lists. One that has several names is listed under the shortest.
+    A provider may take many more models than it lists. A provider with several names is listed under the shortest.
     """
     if ctx.invoked_subcommand is not None:
         return
     from embed_core import installed_providers
-    from embed_core._settings import load_settings
+    from embed_core.settings import load_settings
 
     settings = load_settings()
-    rows = [{"model": "default", "stands for": settings.default or "", "package": ""}] if settings.default else []
-    rows += [{"model": name, "stands for": spec, "package": ""} for name, spec in sorted(settings.aliases.items())]
+    chosen = sorted(settings.aliases.items())
+    if settings.default:
+        chosen = [("default", settings.default), *chosen]
+    rows = [{"model": name, "stands for": spec, "package": ""} for name, spec in chosen]
     for plugin in _shortest(installed_providers()):
-        rows += [{"model": name, "stands for": "", "package": plugin.package} for name in _models(plugin)]
+        rows += [{"model": spec, "stands for": "", "package": plugin.package} for spec in _specs(plugin)]
     show(rows, form)
 
 
@@ -39,15 +41,18 @@ def command(ctx: click.Context, form: str) -> None:
 @click.argument("spec", required=False)
 @click.option("--remove", is_flag=True, help="Leave the choice to the package again.")
 def default(spec: str | None, remove: bool) -> None:
-    """Let `default` stand for SPEC, or print what it stands for."""
-    from embed_core._settings import change_settings, load_settings
+    """Let `default` stand for SPEC, or print its present SPEC."""
+    from embed_core import plugin_of
+    from embed_core.settings import change_settings, load_settings
 
     if remove and spec is not None:
         msg = "give a SPEC or `--remove`, not both"
         raise click.UsageError(msg)
-    if remove or spec is not None:
-        chosen = None if spec is None else checked_spec(spec, name="default")
-        change_settings(lambda old: replace(old, default=chosen))
+    if remove:
+        change_settings(lambda old: replace(old, default=None))
+    elif spec is not None:
+        plugin_of(spec, alias="default")
+        change_settings(lambda old: replace(old, default=spec.strip()))
     elif (chosen := load_settings().default) is not None:
         click.echo(chosen)
     else:
@@ -56,16 +61,16 @@ def default(spec: str | None, remove: bool) -> None:
 
 
 def _shortest(plugins: Iterable[Plugin]) -> list[Plugin]:
-    """Return one plugin for each class, that with the shortest name, by name."""
+    """Return for each class the plugin with the shortest name, sorted by name."""
     ranked = sorted(plugins, key=lambda plugin: (-len(plugin.name), plugin.name))
     return sorted({plugin.target: plugin for plugin in ranked}.values(), key=lambda plugin: plugin.name)
 
 
-def _models(plugin: Plugin) -> list[str]:
-    """Return what the plugin lists as specs, or its bare name; one that does not import is told and passed over."""
+def _specs(plugin: Plugin) -> list[str]:
+    """Return the specs of the models that a plugin lists, or its bare name."""
     try:
         known = list(plugin.load().known_models())
-    except Exception as error:  # one broken plugin must not hide the others
-        click.echo(f"Warning: `{plugin.name}` cannot list its models: {' '.join(str(error).split())}", err=True)
+    except Exception as error:  # a broken plugin must not hide the others
+        click.echo(f"Warning: `{plugin.name}` cannot list its models: {printable(str(error))}", err=True)
         return []
     return [f"{plugin.name}:{name}" for name in known] or [plugin.name]

@@ -6,41 +6,33 @@ from typing import BinaryIO
 
 import click
 
-from embed_core.cli._common import decode_file, format_option, open_index
-from embed_core.cli._hits import show_hits
+from embed_core.cli._common import count_option, decode, format_option, open_index, show_hits
 
 
 @click.command("search")
 @click.argument("folder", type=click.Path())
 @click.argument("question", required=False)
 @click.option("-i", "--input", "file", type=click.File("rb"), help="Ask a file's content; `-` is standard input.")
-@click.option("-k", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many results.")
+@count_option
 @click.option("--prefix", default="", metavar="TEXT", help="Only records whose id begins with it.")
-@click.option("-m", "--model", "spec", metavar="SPEC", help="Insist on a model; one with other vectors is refused.")
+@click.option("-m", "--model", "spec", metavar="SPEC", help="Insist on a model; a model with other vectors is refused.")
 @format_option
 def command(
     folder: str, question: str | None, file: BinaryIO | None, count: int, prefix: str, spec: str | None, form: str
 ) -> None:
-    """Find what answers a question in an index, by meaning.
+    """Search an index by meaning.
 
     The question is embedded by the model that built the index, and compared with every chunk in it. The score is a
     cosine, at most 1.
     """
-    with open_index(folder, spec) as index:
-        hits = index.search(_question(question, file), count, prefix=prefix)
-    if not hits:
-        nothing = "holds no such records" if prefix else "is empty"
-        click.echo(f"The index in `{folder}` {nothing}", err=True)
-    show_hits(hits, form)
-
-
-def _question(words: str | None, file: BinaryIO | None) -> str:
-    if words is not None and file is not None:
-        msg = "give a QUESTION or `-i FILE`, not both"
+    if question is None and file is not None:
+        question = decode(file, file.read())
+    elif question is None or file is not None:
+        msg = "give either a QUESTION or `-i FILE`"
         raise click.UsageError(msg)
-    if words is not None:
-        return words
-    if file is not None:
-        return decode_file(file)
-    msg = "Missing argument 'QUESTION', or `-i FILE`"
-    raise click.UsageError(msg)
+    with open_index(folder, spec) as index:
+        hits = index.search(question, count, prefix=prefix)
+    if not hits:
+        reason = "holds no such records" if prefix else "is empty"
+        click.echo(f"The index in `{folder}` {reason}", err=True)
+    show_hits(hits, form)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from embed_core.cli._common import format_option
-from embed_core.cli._hits import show_hits
+from embed_core.cli._common import count_option, format_option, show_hits
 
 
 @click.command("similar")
 @click.argument("folder", type=click.Path())
 @click.argument("item", metavar="ID")
-@click.option("-k", "count", type=click.IntRange(min=1), default=5, show_default=True, help="How many results.")
+@count_option
 @click.option("--source", metavar="PATH", help="Where the record comes from, if several sources have its ID.")
 @format_option
 def command(folder: str, item: str, count: int, source: str | None, form: str) -> None:
-    """Find what is nearest to a record or file that an index holds.
+    """Find the neighbours of a record or file in an index.
 
-    ID is a record's id or a file's path. Each result is another record or file, by the chunk of it that is nearest. No
-    model is loaded.
+    ID is a record's id or a file's path. Each result is the nearest chunk of another record or file. No model is
+    loaded.
     """
-    from pathlib import Path
-
     from embed_core.index import Index
 
     where = source if source in {None, "-"} else Path(source)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
 
-from embed_core.cli._common import cache_option, decode, model_option, open_model
+from embed_core.cli._common import decode, open_cache
 
 if TYPE_CHECKING:
-    from embed_core import BaseEmbedding, Vectors
+    from embed_core import Vectors
 
-_BLOCK = 1024  # queries embedded before the first of them is printed
+_BATCH = 1024  # texts embedded before the first of their vectors is printed
 
 _LINES: Final[Mapping[str, Callable[[Any], str]]] = {
-    "json": lambda row: json.dumps(row.tolist()),
-    "csv": lambda row: ",".join(map(repr, row.tolist())),
-    "hex": lambda row: row.astype("<f4").tobytes().hex(),
-    "base64": lambda row: base64.b64encode(row.astype("<f4").tobytes()).decode(),
+    "json": lambda vector: json.dumps(vector.tolist()),
+    "csv": lambda vector: ",".join(map(repr, vector.tolist())),
+    "hex": lambda vector: vector.astype("<f4").tobytes().hex(),
+    "base64": lambda vector: base64.b64encode(vector.astype("<f4").tobytes()).decode(),
 }
 
 
@@ -29,10 +31,22 @@ _LINES: Final[Mapping[str, Callable[[Any], str]]] = {
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
 @click.option("-i", "--input", "file", type=click.File("rb"), help="Embed a file's content; `-` is standard input.")
 @click.option("--lines", is_flag=True, help="Take every line of the file as a text of its own.")
-@model_option
-@click.option("--kind", type=click.Choice(["query", "text"]), default="text", show_default=True, help="What it is.")
+@click.option(
+    "-m",
+    "--model",
+    "spec",
+    metavar="SPEC",
+    default="default",
+    show_default=True,
+    help="`provider:model`, with options as in `mock:?embed_dim=4`, an alias, or `default`.",
+)
+@click.option(
+    "--kind", type=click.Choice(["query", "text"]), default="text", show_default=True, help="Kind of the texts."
+)
 @click.option("-f", "--format", "form", type=click.Choice([*_LINES, "npy"]), default="json", show_default=True)
-@cache_option
+@click.option(
+    "--cache/--no-cache", default=True, show_default=True, help="Keep vectors in a cache, and use the vectors in it."
+)
 def command(
     texts: tuple[str, ...],
     file: BinaryIO | None,
@@ -40,60 +54,46 @@ def command(
     spec: str,
     kind: Literal["query", "text"],
     form: str,
-    use_cache: bool,
+    cache: bool,
 ) -> None:
-    """Embed some words and print the vectors.
+    """Embed texts and print the vectors.
 
     Each TEXT is embedded on its own and gives one line, or one row of the array. `hex`, `base64` and `npy` hold
     little-endian 32-bit floats. The line end at the end of a file is no part of the text.
     """
+    from embed_core import resolve_embed_model
+
     inputs = _inputs(texts, file, lines=lines)
     if form == "npy" and sys.stdout.isatty():
         msg = "`-f npy` is binary; send it to a file, as in `embed text WORDS -f npy > vectors.npy`"
         raise click.UsageError(msg)
-    blocks = _embedded(open_model(spec, use_cache=use_cache), kind, inputs)
+    model = resolve_embed_model(spec)
+    if cache and model.embeddings_cache is None:
+        model.embeddings_cache = open_cache()
+    embed = model.embed_queries if kind == "query" else model.embed_texts
     if form == "npy":
-        _write_npy(blocks)
-    else:
-        _write_lines(blocks, _LINES[form])
+        _write_npy(embed(inputs))
+        return
+    while batch := list(islice(inputs, _BATCH)):
+        click.echo("\n".join(map(_LINES[form], embed(batch))))
 
 
-def _inputs(texts: tuple[str, ...], file: BinaryIO | None, *, lines: bool) -> Iterable[str]:
-    if texts and file is not None:
-        msg = "give some words or `-i FILE`, not both"
+def _inputs(texts: tuple[str, ...], file: BinaryIO | None, *, lines: bool) -> Iterator[str]:
+    if lines and file is None:
+        msg = "`--lines` goes with `-i FILE`"
         raise click.UsageError(msg)
-    if file is None and (lines or not texts):
-        msg = "`--lines` goes with `-i FILE`" if lines else "give some words, or `-i FILE`"
+    if bool(texts) == (file is not None):
+        msg = "give either TEXT or `-i FILE`"
         raise click.UsageError(msg)
     if file is None:
-        return texts
-    return _decoded(file, file if lines else [file.read()])
+        return iter(texts)
+    return (decode(file, part, number) for number, part in enumerate(file if lines else [file.read()]))
 
 
-def _decoded(file: BinaryIO, parts: Iterable[bytes]) -> Iterator[str]:
-    return (decode(file, part, number) for number, part in enumerate(parts))
-
-
-def _embedded(model: BaseEmbedding, kind: Literal["query", "text"], inputs: Iterable[str]) -> Iterator[Vectors]:
-    if kind == "text":
-        return model.stream_texts(inputs)
-    from embed_core._stream import windows
-
-    return map(model.embed_queries, windows(kind, inputs, _BLOCK))
-
-
-def _write_lines(blocks: Iterable[Vectors], line: Callable[[Any], str]) -> None:
-    for block in blocks:
-        click.echo("\n".join(map(line, block)))
-
-
-def _write_npy(blocks: Iterable[Vectors]) -> None:
-    """Write one array of shape (n, dimension); to a pipe, which `numpy.save` cannot."""
+def _write_npy(vectors: Vectors) -> None:
     import numpy as np
 
-    none: Vectors = np.empty((0, 0), dtype=np.float32)
-    vectors = np.concatenate(list(blocks) or [none]).astype("<f4", copy=False)
-    stream = sys.stdout.buffer
-    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(vectors))
-    stream.write(vectors.data if vectors.size else b"")
-    stream.flush()
+    # `numpy.save` asks a file for its position, which a pipe does not have.
+    stdout: Any = SimpleNamespace(write=sys.stdout.buffer.write)
+    np.save(stdout, vectors.astype("<f4", copy=False))
+    sys.stdout.buffer.flush()

@@ -1,11 +1,11 @@
-"""Events about provider calls, spans about users' calls, and who hears them.
+"""Events of provider calls, spans of users' calls, and their handlers.
 
 `dispatcher.add_handler(handler)` attaches a handler to every model in the process; a model's
-`callback_manager=CallbackManager([handler])` to that model alone. `embed_core.instrumentation.otel` has a handler for
+`callback_manager=CallbackManager([handler])` to that model alone. `embed_core.instrumentation.otel` has the handler for
 OpenTelemetry.
 """
 
-from embed_core.instrumentation.callbacks import CallbackHandler, CallbackManager, CBEventType, EventPayload
+from embed_core.instrumentation.callbacks import CallbackManager, CBEventType, EventPayload
 from embed_core.instrumentation.dispatcher import Dispatcher, Handler, Listeners, SpanHandler, dispatcher, emit
 from embed_core.instrumentation.events import (
     EmbeddingCacheEvent,
@@ -19,7 +19,6 @@ from embed_core.instrumentation.token_counting import TokenCount, TokenCountingH
 
 __all__ = [
     "CBEventType",
-    "CallbackHandler",
     "CallbackManager",
     "Dispatcher",
     "EmbeddingCacheEvent",

@@ -1,14 +1,14 @@
-"""Handlers that hear one model, in our words or in LlamaIndex's."""
+"""The handlers of one model, LlamaIndex's callback handlers among them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeVar
 
 from embed_core._io import Blocking, drive
 from embed_core.errors import ConfigurationError
@@ -21,12 +21,13 @@ from embed_core.instrumentation.events import (
     new_id,
 )
 
-BASE_TRACE_EVENT = "root"
-"""The parent of what has no other."""
+T = TypeVar("T")
+
+_ROOT = "root"  # the parent of an event that has no other
 
 
 class CBEventType(StrEnum):
-    """What a callback is about; names and values are LlamaIndex's, so members compare equal to its own."""
+    """The types of callback events; names and values are LlamaIndex's, so members compare equal to its own."""
 
     EMBEDDING = "embedding"
     EXCEPTION = "exception"
@@ -41,30 +42,17 @@ class EventPayload(StrEnum):
     SERIALIZED = "serialized"
 
 
-class CallbackHandler(Protocol):
-    """A handler in LlamaIndex's words; its own handlers are ones. All four methods may be coroutine functions."""
-
-    def on_event_start(
-        self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "", parent_id: str = ""
-    ) -> Any:
-        """Hear that something begins."""
-        ...
-
-    def on_event_end(self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "") -> Any:
-        """Hear that it has ended, with chunks and embeddings or with an exception."""
-        ...
-
-    def start_trace(self, trace_id: str | None = None) -> Any:
-        """Hear that a trace begins."""
-        ...
-
-    def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> Any:
-        """Hear that a trace has ended; the map has the ids of its events by parent."""
-        ...
+@dataclass(frozen=True, slots=True)
+class _CallbackEvent:
+    event_type: str
+    payload: Mapping[str, Any]
+    id: str
+    parent_id: str = _ROOT
 
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
+    id: str
     manager: CallbackManager
     children: dict[str, dict[str, None]] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
@@ -76,8 +64,9 @@ _trace: ContextVar[_Trace | None] = ContextVar("embed_core_trace", default=None)
 class CallbackManager(Dispatcher):
     """The handlers of one model, or of several that share it.
 
-    Takes event handlers, span handlers, and handlers with `on_event_start` and `on_event_end`, which are told the same
-    events in LlamaIndex's words.
+    Takes event handlers, span handlers, and LlamaIndex's callback handlers, which receive the same events in its form:
+    objects with `on_event_start(event_type, payload, event_id, parent_id)`, `on_event_end(event_type, payload,
+    event_id)`, `start_trace(trace_id)` and `end_trace(trace_id, trace_map)`, which may be coroutine functions.
     """
 
     def on_event_start(
@@ -87,29 +76,28 @@ class CallbackManager(Dispatcher):
         event_id: str | None = None,
         parent_id: str | None = None,
     ) -> str:
-        """Tell the callback handlers that something of your own begins; return its id."""
-        id_ = event_id or new_id()
-        drive(
-            emit(_Begun(event_type, payload or {}, id_, parent_id or BASE_TRACE_EVENT), self._callbacks(), Blocking())
-        )
-        return id_
+        """Send the start of an event of your own to the callback handlers; return its id."""
+        event = _CallbackEvent(event_type, payload or {}, event_id or new_id(), parent_id or _ROOT)
+        _send(event, [callback.start for callback in self._callbacks()])
+        return event.id
 
     def on_event_end(
         self, event_type: str, payload: Mapping[str, Any] | None = None, event_id: str | None = None
     ) -> None:
-        """Tell the callback handlers that something of your own has ended."""
-        drive(emit(_Ended(event_type, payload or {}, event_id or new_id()), self._callbacks(), Blocking()))
+        """Send the end of an event of your own to the callback handlers."""
+        event = _CallbackEvent(event_type, payload or {}, event_id or new_id())
+        _send(event, [callback.end for callback in self._callbacks()])
 
     @contextmanager
     def as_trace(self, trace_id: str) -> Iterator[None]:
-        """Let the callback handlers see all events of a block as one trace; inside another trace, as part of it."""
+        """Group all events of a block into one trace; inside another trace of this manager, into that one."""
         outer = _trace.get()
         if outer is not None and outer.manager is self:
             yield
             return
-        trace, callbacks = _Trace(self), self._callbacks()
+        trace, callbacks = _Trace(trace_id, self), self._callbacks()
         token = _trace.set(trace)
-        drive(emit(_TraceBegun(trace_id), callbacks, Blocking()))
+        _send(trace, [callback.start_trace for callback in callbacks])
         try:
             yield
         except Exception as error:
@@ -118,103 +106,73 @@ class CallbackManager(Dispatcher):
             raise
         finally:
             _trace.reset(token)
-            drive(emit(_TraceEnded(trace_id, trace.children), callbacks, Blocking()))
+            _send(trace, [callback.end_trace for callback in callbacks])
 
     def _event_handler(self, handler: Any) -> Handler | None:
         if hasattr(handler, "on_event_start") and hasattr(handler, "on_event_end"):
-            return _Translated(self, handler)
+            return _Callback(self, handler)
         return super()._event_handler(handler)
 
-    def _callbacks(self) -> list[_Translated]:
-        return [one for one in self.event_handlers if isinstance(one, _Translated)]
+    def _callbacks(self) -> list[_Callback]:
+        return [handler for handler in self.event_handlers if isinstance(handler, _Callback)]
+
+
+def _send(record: T, handlers: Iterable[Callable[[T], Any]]) -> None:
+    drive(emit(record, handlers, Blocking()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    event_type: str
-    payload: Mapping[str, Any]
-    id: str
-    parent_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    event_type: str
-    payload: Mapping[str, Any]
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _TraceBegun:
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class _TraceEnded:
-    id: str
-    children: Mapping[str, Iterable[str]]
-
-
-_Record: TypeAlias = EmbeddingEvent | _Begun | _Ended | _TraceBegun | _TraceEnded
-
-
-@dataclass(frozen=True, slots=True)
-class _Translated:
-    """Tells a callback handler our events in LlamaIndex's words."""
+class _Callback:
+    """An event handler that calls a callback handler; returns the result, which may be awaitable."""
 
     manager: CallbackManager
-    handler: CallbackHandler
+    handler: Any
 
-    def __call__(self, event: _Record) -> Any:
-        """Return what the handler returns, which may be awaitable."""
+    def __call__(self, event: EmbeddingEvent) -> Any:
         match event:
             case EmbeddingStartEvent():
-                return self._start(_Begun(CBEventType.EMBEDDING, _question(event), event.id, BASE_TRACE_EVENT))
+                return self.start(_of_embedding(event, {EventPayload.SERIALIZED: _describe(event)}))
             case EmbeddingEndEvent():
-                return self._end(_Ended(CBEventType.EMBEDDING, _answer(event), event.id))
+                chunks, vectors = list(event.chunks), event.embeddings.tolist()
+                return self.end(_of_embedding(event, {EventPayload.CHUNKS: chunks, EventPayload.EMBEDDINGS: vectors}))
             case EmbeddingErrorEvent():
-                self._remember(event.error)
-                return self._end(_Ended(CBEventType.EMBEDDING, {EventPayload.EXCEPTION: event.error}, event.id))
-            case _Begun():
-                return self._start(event)
-            case _Ended():
-                return self._end(event)
-            case _TraceBegun():
-                return self.handler.start_trace(trace_id=event.id)
-            case _TraceEnded():
-                # LlamaIndex's own handlers look up events without children too.
-                ids = defaultdict(list, {parent: list(children) for parent, children in event.children.items()})
-                return self.handler.end_trace(trace_id=event.id, trace_map=ids)
+                if (trace := self._own_trace()) is not None:
+                    trace.errors.append(event.error)
+                return self.end(_of_embedding(event, {EventPayload.EXCEPTION: event.error}))
         return None
 
-    def _start(self, begun: _Begun) -> Any:
-        if (trace := self._mine()) is not None:
-            trace.children.setdefault(begun.parent_id, {})[begun.id] = None
-        if begun.event_type in getattr(self.handler, "event_starts_to_ignore", ()):
+    def start(self, event: _CallbackEvent) -> Any:
+        if (trace := self._own_trace()) is not None:
+            trace.children.setdefault(event.parent_id, {})[event.id] = None
+        if event.event_type in getattr(self.handler, "event_starts_to_ignore", ()):
             return None
-        type_, payload = cast("CBEventType", begun.event_type), dict(begun.payload)
-        return self.handler.on_event_start(type_, payload, event_id=begun.id, parent_id=begun.parent_id)
+        payload = dict(event.payload)
+        return self.handler.on_event_start(event.event_type, payload, event_id=event.id, parent_id=event.parent_id)
 
-    def _end(self, ended: _Ended) -> Any:
-        if ended.event_type in getattr(self.handler, "event_ends_to_ignore", ()):
+    def end(self, event: _CallbackEvent) -> Any:
+        if event.event_type in getattr(self.handler, "event_ends_to_ignore", ()):
             return None
-        return self.handler.on_event_end(cast("CBEventType", ended.event_type), dict(ended.payload), event_id=ended.id)
+        return self.handler.on_event_end(event.event_type, dict(event.payload), event_id=event.id)
 
-    def _remember(self, error: BaseException) -> None:
-        if (trace := self._mine()) is not None:
-            trace.errors.append(error)
+    def start_trace(self, trace: _Trace) -> Any:
+        return self.handler.start_trace(trace_id=trace.id)
 
-    def _mine(self) -> _Trace | None:
+    def end_trace(self, trace: _Trace) -> Any:
+        # LlamaIndex's own handlers look up events without children too.
+        ids = defaultdict(list, {parent: list(children) for parent, children in trace.children.items()})
+        return self.handler.end_trace(trace_id=trace.id, trace_map=ids)
+
+    def _own_trace(self) -> _Trace | None:
         trace = _trace.get()
         return trace if trace is not None and trace.manager is self.manager else None
 
 
-def _question(event: EmbeddingStartEvent) -> dict[str, Any]:
+def _of_embedding(event: EmbeddingEvent, payload: dict[str, Any]) -> _CallbackEvent:
+    return _CallbackEvent(CBEventType.EMBEDDING, payload, event.id)
+
+
+def _describe(event: EmbeddingStartEvent) -> dict[str, Any]:
     try:
-        return {EventPayload.SERIALIZED: dict(event.origin.describe())}
+        return dict(event.origin.describe())
     except ConfigurationError:  # a model with a field that is no plain data
-        return {EventPayload.SERIALIZED: {"model_name": event.model}}
-
-
-def _answer(event: EmbeddingEndEvent) -> dict[str, Any]:
-    return {EventPayload.CHUNKS: list(event.chunks), EventPayload.EMBEDDINGS: event.embeddings.tolist()}
+        return {"model_name": event.model}

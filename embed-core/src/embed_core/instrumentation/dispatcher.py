@@ -1,4 +1,4 @@
-"""The lists of handlers, the process-wide one among them, and how a record reaches them."""
+"""Lists of handlers, the process-wide list among them, and the way of a record to its handlers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from embed_core.instrumentation.events import EmbeddingEvent, Span
 RecordT = TypeVar("RecordT")
 
 Handler: TypeAlias = Callable[[EmbeddingEvent], Awaitable[None] | None]
-"""Receives every event; may be a coroutine function. What it raises is logged and changes nothing."""
+"""Receives every event; may be a coroutine function. An error it raises is logged and changes nothing."""
 
 Listeners: TypeAlias = Callable[[], Sequence[Handler]]
 
 
 class SpanHandler(Protocol):
-    """Hears when a user's call begins and ends, in the caller's own context; the methods may be coroutine functions."""
+    """Receives start and end of each user's call, in the caller's context; the methods may be coroutine functions."""
 
     def on_span_start(self, span: Span) -> Awaitable[None] | None:
-        """Hear that a call begins."""
+        """Receive the start of a call."""
         ...
 
     def on_span_end(self, span: Span) -> Awaitable[None] | None:
-        """Hear that it has ended, with `duration` and, where it failed, `error`."""
+        """Receive its end, with `duration` and, where it failed, `error`."""
         ...
 
 
@@ -40,11 +40,18 @@ _log = logging.getLogger("embed_core.events")
 
 
 class Dispatcher:
-    """Handlers and what they hear.
+    """Handlers of events and of spans.
 
     An event handler is a callable that takes an event; a span handler has `on_span_start` and `on_span_end`. One object
-    may be both. A handler that is removed while a call runs still hears the end of what it heard begin.
+    may be both. A handler that is removed during a call still receives the end of everything whose start it received.
+
+    Attributes:
+        event_handlers: the handlers of events; replaced, never changed, so that it can be iterated over at any time.
+        span_handlers: the handlers of spans; the same.
     """
+
+    event_handlers: tuple[Handler, ...]
+    span_handlers: tuple[SpanHandler, ...]
 
     def __init__(self, handlers: Iterable[Any] = ()) -> None:
         self._lock = Lock()
@@ -52,56 +59,46 @@ class Dispatcher:
 
     @property
     def handlers(self) -> tuple[Any, ...]:
-        """The attached handlers, in the order in which they hear."""
-        return self._attached
-
-    @property
-    def event_handlers(self) -> tuple[Handler, ...]:
-        """Those that hear events; a snapshot, so removing one never disturbs an event under way."""
-        return self._event_handlers
-
-    @property
-    def span_handlers(self) -> tuple[SpanHandler, ...]:
-        """Those that hear spans; a snapshot."""
-        return self._span_handlers
+        """The attached handlers, in the order in which they receive a record."""
+        return self._handlers
 
     def add_handler(self, handler: Any) -> None:
-        """Attach a handler; it hears what begins from now on.
+        """Attach a handler, which receives everything that begins from now on.
 
         Raises:
-            ConfigurationError: it is no handler of any sort.
+            ConfigurationError: it handles neither events nor spans.
         """
         with self._lock:
-            self._attach((*self._attached, handler))
+            self._attach((*self._handlers, handler))
 
     def remove_handler(self, handler: Any) -> None:
-        """Detach a handler; detaching one that is not attached does nothing."""
+        """Detach a handler, if it is attached."""
         with self._lock:
-            self._attach(tuple(one for one in self._attached if one != handler))
+            self._attach(tuple(attached for attached in self._handlers if attached != handler))
 
     def set_handlers(self, handlers: Iterable[Any]) -> None:
-        """Attach these handlers and no others."""
+        """Replace all handlers."""
         with self._lock:
             self._attach(tuple(handlers))
 
     def __reduce__(self) -> tuple[type[Dispatcher], tuple[tuple[Any, ...]]]:
-        return type(self), (self._attached,)
+        return type(self), (self._handlers,)
 
     def _attach(self, handlers: tuple[Any, ...]) -> None:
-        heard = [self._event_handler(one) for one in handlers]
-        spans = tuple(one for one in handlers if hasattr(one, "on_span_start") and hasattr(one, "on_span_end"))
-        for one, handler in zip(handlers, heard, strict=True):
-            if handler is None and one not in spans:
-                msg = (
-                    f"`{type(one).__name__}` is no handler; it must be callable with an event, or have `on_span_start` "
-                    "and `on_span_end`"
-                )
-                raise ConfigurationError(msg)
-        self._attached, self._span_handlers = handlers, spans
-        self._event_handlers = tuple(handler for handler in heard if handler is not None)
+        of_events, of_spans = [], []
+        for handler in handlers:
+            handles_spans = hasattr(handler, "on_span_start") and hasattr(handler, "on_span_end")
+            if handles_spans:
+                of_spans.append(handler)
+            if (event_handler := self._event_handler(handler)) is not None:
+                of_events.append(event_handler)
+            elif not handles_spans:
+                msg = f"`{type(handler).__name__}` is no handler; expected a callable that takes an event, or an object"
+                raise ConfigurationError(f"{msg} with `on_span_start` and `on_span_end`")
+        self._handlers, self.event_handlers, self.span_handlers = handlers, tuple(of_events), tuple(of_spans)
 
     def _event_handler(self, handler: Any) -> Handler | None:
-        """Return how a handler hears events; None where it does not."""
+        """Return the callable that takes events for a handler; None where it has none."""
         return handler if callable(handler) else None
 
 
@@ -110,25 +107,25 @@ dispatcher = Dispatcher()
 
 
 async def emit(record: RecordT, handlers: Iterable[Callable[[RecordT], Any]], io: IO) -> None:
-    """Hand a record to each handler in turn."""
+    """Call each handler with a record."""
     for handler in handlers:
         try:
-            waiting = handler(record)
-            if inspect.isawaitable(waiting):
-                await _finish(waiting, io)
+            result = handler(record)
+            if inspect.isawaitable(result):
+                await _finish(result, io)
         except Exception:  # a handler never changes a result
             _log.exception("handler %r failed on %s; the result is not affected", handler, type(record).__name__)
 
 
-async def _finish(waiting: Awaitable[None], io: IO) -> None:
+async def _finish(result: Awaitable[None], io: IO) -> None:
     async def coroutine() -> None:
-        await waiting
+        await result
 
-    await io.call(lambda: _run_elsewhere(coroutine), coroutine)
+    await io.call(lambda: _run_in_thread(coroutine), coroutine)
 
 
-def _run_elsewhere(coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a coroutine to its end from sync code, which may itself stand inside a running loop."""
+def _run_in_thread(coroutine: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end for sync code, whose thread may have a running event loop."""
     done = queue.SimpleQueue[BaseException | None]()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The records: a pair of events per provider call, a cache summary and a span per user call. All frozen."""
+"""The frozen records: a pair of events per provider call, a cache summary and a span per user call."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _TOKENS = ("tokens", "prompt_tokens", "input_tokens", "total_tokens")
 
 
 def new_id() -> str:
-    """Return an id that no other event has: 32 hexadecimal digits."""
+    """Return a new id of 32 hexadecimal digits."""
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One call of a user, from its start to its end: of a single text, a batch, or a block of a stream.
+    """A user's call, at its start or its end: for a single text, a batch, or a block of a stream.
 
     Attributes:
         id: the `call_id` of the events inside it.
         size: the number of inputs.
         timestamp: seconds since the epoch, at the start.
         duration: seconds; None at the start.
-        error: what the call raised, at its end.
+        error: the exception that ended the call; None at the start.
     """
 
     kind: Kind
@@ -41,13 +41,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingEvent:
-    """What every event says.
+    """The base of all events.
 
     Attributes:
         id: correlates the start of a provider call with its end or error.
-        kind: what the inputs are.
+        kind: the kind of the inputs.
         model: the model's name.
-        call_id: the id of the user's call that this is part of.
+        call_id: the id of the user's call that the event is part of.
         timestamp: seconds since the epoch.
     """
 
@@ -75,7 +75,7 @@ class EmbeddingStartEvent(_ProviderCall):
 
     Attributes:
         chunks: the inputs; images are opaque.
-        origin: who is called.
+        origin: the provider and its address.
     """
 
 
@@ -89,8 +89,8 @@ class _Finished(_ProviderCall):
 
     @classmethod
     def after(cls, start: EmbeddingStartEvent, duration: float, report: Report, **more: Any) -> Self:
-        """Return the event that closes `start`."""
-        told: dict[str, Any] = {"usage": report.usage, "truncated": report.truncated, "response_model": report.model}
+        """Return the event that belongs to `start`; `more` are its other fields, and win over the report."""
+        truncated = more.pop("truncated", report.truncated)
         return cls(
             id=start.id,
             call_id=start.call_id,
@@ -100,27 +100,30 @@ class _Finished(_ProviderCall):
             origin=start.origin,
             duration=duration,
             attempts=report.attempts,
-            **(told | more),
+            usage=report.usage,
+            truncated=truncated,
+            response_model=report.model,
+            **more,
         )
 
     @property
     def tokens(self) -> int | None:
-        """The number of tokens that the provider counted; None where it did not say."""
+        """The number of tokens that the provider counted; None where it reported none."""
         usage = self.usage or {}
         return next((usage[name] for name in _TOKENS if usage.get(name) is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingEndEvent(_Finished):
-    """A provider call gave these vectors.
+    """A provider call returned these vectors.
 
     Attributes:
         embeddings: float32 array of shape (batch_size, dimension); do not write to it.
         duration: seconds, retries and waiting for the rate limiter included.
-        attempts: how often the call was tried.
-        usage: the provider's own account, for example `{"tokens": 12}`; None where it gave none.
-        truncated: how many inputs were cut to the model's length.
-        response_model: the model that answered, where the provider says so.
+        attempts: the number of attempts.
+        usage: the provider's own account, for example `{"tokens": 12}`; None where it reported none.
+        truncated: the number of inputs that were cut to the model's length.
+        response_model: the model that answered, where the provider names it.
     """
 
     embeddings: Vectors
@@ -135,7 +138,7 @@ class EmbeddingErrorEvent(_Finished):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingCacheEvent(EmbeddingEvent):
-    """How many inputs of one user call the cache held."""
+    """The cache's hits and misses among the inputs of one user call."""
 
     hits: int
     misses: int

@@ -20,7 +20,7 @@ class TokenCount:
 
     Attributes:
         event_id: the id of the call's events.
-        reported: whether the provider said so; otherwise they were counted here.
+        reported: whether the provider counted them; otherwise the handler did.
     """
 
     event_id: str
@@ -31,10 +31,10 @@ class TokenCount:
 
 
 class TokenCountingHandler:
-    """Adds up the tokens of all finished provider calls that it hears of.
+    """Adds up the tokens of finished provider calls.
 
-    What the provider reports counts. Where it reports nothing, the given tokenizer counts the texts; without one the
-    model's own count is taken, which may be an estimate.
+    The provider's own count comes first. Where it reports none, the given tokenizer counts the texts; without a
+    tokenizer the model counts them, which may be an estimate.
     """
 
     def __init__(self, tokenizer: Callable[[str], Sequence[Any]] | None = None) -> None:
@@ -44,7 +44,7 @@ class TokenCountingHandler:
         self.reset_counts()
 
     def __call__(self, event: EmbeddingEvent) -> None:
-        """Count the tokens of a provider call that ended well."""
+        """Count the tokens of a provider call that succeeded."""
         if not isinstance(event, EmbeddingEndEvent):
             return
         tokens = self._counted(event) if event.tokens is None else event.tokens

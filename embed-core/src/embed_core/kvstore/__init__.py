@@ -1,4 +1,4 @@
-"""Key-value stores: where vectors are kept between calls, processes and days."""
+"""Key-value stores for vectors: in memory, and in a SQLite file that outlasts the process."""
 
 from embed_core.kvstore._interface import KVStore, visit
 from embed_core.kvstore._memory import MemoryKVStore

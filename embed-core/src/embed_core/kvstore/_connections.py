@@ -1,7 +1,7 @@
-"""Connections to one SQLite file, each lent to one user at a time and none carried across a fork.
+"""Connections to one SQLite file, each used by one caller at a time and none kept open across a fork.
 
-No lock guards them: Ctrl-C may end any statement, and a fork copies a lock that another thread holds. Whoever uses or
-closes connections is in a set as long as that lasts, and whoever waits looks again and again whether a set is empty.
+No lock guards them: Ctrl-C may end any statement, and a fork copies a lock that another thread holds. Every use is in a
+set while it lasts, and a thread that waits for its end polls the set.
 """
 
 from __future__ import annotations
@@ -15,33 +15,32 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from sqlite3 import Connection
 
-_MOMENT = 0.001  # seconds between two looks
+_POLL_SECONDS = 0.001
 
 
 class Connections:
     """Opens as many connections as are in use at once, and closes them with the owner, at exit and before a fork.
 
     SQLite keeps its view of the file's locks per process: a child that opened the file anew while it still knew its
-    parent's connections would believe it held locks that it does not, and lose what it writes.
+    parent's connections would believe it held locks that it does not, and lose its own writes.
     https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_
     """
 
-    def __init__(self, open_: Callable[[], Connection], *, patience: float) -> None:
-        """Lend what `open_` makes; closing waits up to `patience` seconds for what is lent."""
+    def __init__(self, open_: Callable[[], Connection], *, timeout: float) -> None:
+        """Take a function that opens a connection; closing waits up to `timeout` seconds for connections in use."""
         self._open = open_
-        self._patience = patience
+        self._timeout = timeout
         self._idle: list[Connection] = []
-        self._users: set[object] = set()
-        self._closers: set[object] = set()
+        self._uses: set[object] = set()
         weakref.finalize(self, _close_all, self._idle)
         _every[id(self)] = self
 
     @contextmanager
-    def lend(self) -> Iterator[Connection]:
-        """Give a connection that nobody else uses; one whose user fails is closed, which rolls back."""
-        user, connection = object(), None
+    def use(self) -> Iterator[Connection]:
+        """Give a connection that nobody else uses; an error in the block closes it, which rolls back."""
+        use, connection = object(), None
         try:
-            self._wait_for_turn(user)
+            self._begin(use)
             with suppress(IndexError):
                 connection = self._idle.pop()
             if connection is None:
@@ -52,56 +51,47 @@ class Connections:
                 connection.close()
             raise
         else:
-            if self._is_paused():
+            if _forking:
                 connection.close()
             else:
                 self._idle.append(connection)
         finally:
-            self._users.discard(user)
+            self._uses.discard(use)
 
     def close(self) -> None:
-        """Close every connection; the next user opens new ones."""
-        closer = object()
-        try:
-            self._closers.add(closer)  # where many threads take turns, some would always be lent
-            self.wait_for_users()
-        finally:
-            self.close_idle()
-            self._closers.discard(closer)
+        """Wait for the present uses, and close every connection; the next use opens a new one."""
+        self.wait_for_uses()
+        self.close_idle()
 
-    def wait_for_users(self) -> None:
-        """Wait for what is lent, as long as the patience lasts."""
-        deadline = time.monotonic() + self._patience
-        while self._users and time.monotonic() < deadline:
-            time.sleep(_MOMENT)
+    def wait_for_uses(self) -> None:
+        """Wait until the present uses have ended, at most until the timeout; later uses do not prolong it."""
+        present, deadline = self._uses.copy(), time.monotonic() + self._timeout
+        while not present.isdisjoint(self._uses) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
 
     def close_idle(self) -> None:
-        """Close what is not lent."""
+        """Close the connections that are not in use."""
         _close_all(self._idle)
 
     def reset(self) -> None:
-        """Forget who uses and who closes: in a forked child none of them is there."""
-        self._users.clear()
-        self._closers.clear()
+        """Forget the uses of the parent's threads, which a forked child does not have."""
+        self._uses.clear()
         self.close_idle()
 
-    def _wait_for_turn(self, user: object) -> None:
-        while user not in self._users:
-            if not self._is_paused():
-                self._users.add(user)
-            if self._is_paused():  # perhaps only now: who pauses may have seen no user
-                self._users.discard(user)
-                time.sleep(_MOMENT)
-
-    def _is_paused(self) -> bool:
-        return bool(self._closers or _forking)
+    def _begin(self, use: object) -> None:
+        while use not in self._uses:
+            if not _forking:
+                self._uses.add(use)
+            if _forking:  # perhaps only now: the forking thread may have seen no use
+                self._uses.discard(use)
+                time.sleep(_POLL_SECONDS)
 
 
 _every: weakref.WeakValueDictionary[int, Connections] = weakref.WeakValueDictionary()
 _forking: list[None] = []
-"""One for each thread that forks; nothing is lent meanwhile."""
+"""One entry for each thread that forks; no use begins meanwhile."""
 _waiting = threading.Lock()
-"""Held by the one thread that waits before it forks: what another's fork ends may be what it waits for."""
+"""Held by the one thread that waits before it forks: another fork may end the use that it waits for."""
 
 
 def _close_all(connections: list[Connection]) -> None:
@@ -111,7 +101,7 @@ def _close_all(connections: list[Connection]) -> None:
 
 
 def _all() -> list[Connections]:
-    return [one for reference in _every.valuerefs() if (one := reference()) is not None]
+    return [connections for reference in _every.valuerefs() if (connections := reference()) is not None]
 
 
 def _before_fork() -> None:
@@ -119,8 +109,8 @@ def _before_fork() -> None:
     try:
         with _waiting:
             for connections in every:
-                connections.wait_for_users()
-    finally:  # Ctrl-C: Python prints what a hook raises, and forks all the same
+                connections.wait_for_uses()
+    finally:  # Ctrl-C: Python prints the error of a hook, and forks all the same
         for connections in every:
             connections.close_idle()
 
@@ -134,6 +124,6 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # What is registered last runs first. Ctrl-C cannot keep a list's own methods from running, as it can a function.
+    # The hook registered last runs first. Ctrl-C cannot keep a list's own methods from running, as it can a function.
     os.register_at_fork(before=_before_fork, after_in_parent=_forking.pop, after_in_child=_in_child)
     os.register_at_fork(before=partial(_forking.append, None))

@@ -1,4 +1,4 @@
-"""What every key-value store can do."""
+"""The interface of a key-value store."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class KVStore(ABC):
     """Maps byte strings to byte strings; safe to use from several threads at once."""
 
     waits: ClassVar[bool] = True
-    """Whether a call may wait for a disk or a network, so that async callers make it in a thread."""
+    """Whether a call may wait for a disk or a network; async callers then make it in a thread."""
 
     @abstractmethod
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the values that are there; a key without one is left out."""
+        """Return the values of the keys that are in the store."""
 
     @abstractmethod
     def put_many(self, items: Mapping[bytes, bytes]) -> None:
-        """Store all items, or none where the process dies on the way."""
+        """Store all items; none of them where the process dies meanwhile."""
 
     @abstractmethod
     def delete_many(self, keys: Sequence[bytes]) -> None:
-        """Remove what is there of these keys."""
+        """Remove the keys that are in the store."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Remove everything."""
+        """Remove all entries."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -39,12 +39,12 @@ class KVStore(ABC):
 
     @abstractmethod
     def size_in_bytes(self) -> int:
-        """Return the room that the entries take."""
+        """Return the size of the entries."""
 
-    def close(self) -> None:  # noqa: B027  # a store in memory has nothing to let go of
-        """Let go of files and connections; the store opens them again when it is used again."""
+    def close(self) -> None:  # noqa: B027  # a store in memory has no files
+        """Close files and connections; the next use opens them again."""
 
 
 async def visit(store: KVStore, io: IO, fn: Callable[[], T]) -> T:
-    """Run `fn`, which uses the store: at once where the store is in memory, else as `io` makes calls that may wait."""
+    """Run `fn`, which uses the store: directly where the store is in memory, else as `io` runs calls that may wait."""
     return await io.call(fn) if store.waits else fn()

@@ -1,4 +1,4 @@
-"""A store in memory, with room for so many entries."""
+"""A store in memory with a bounded number of entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embed_core.kvstore._interface import KVStore
 
 
 class MemoryKVStore(KVStore):
-    """Keeps the entries used last; the least recently used one makes room. A pickle of it is empty."""
+    """Drops the least recently used entry where the store is full. A pickle of it is empty."""
 
     waits: ClassVar[bool] = False
 

@@ -16,7 +16,7 @@ from embed_core.forks import Lock
 from embed_core.kvstore._connections import Connections
 from embed_core.kvstore._interface import KVStore
 
-_APPLICATION_ID = 0x656D6264  # "embd": tells our files from other programs' databases
+_APPLICATION_ID = 0x656D6264  # "embd": marks the files of this store among databases
 _KEYS_PER_LOOKUP = 500  # SQLite before 3.32 takes at most 999 variables
 _PRUNED_AT_ONCE = 10  # a tenth of the entries: few enough to keep most, enough not to prune at every write
 
@@ -28,18 +28,18 @@ _LOOK_UP = "SELECT k, v FROM kv WHERE k IN (KEYS) AND typeof(v) = 'blob'"  # dam
 
 
 class SQLiteKVStore(KVStore):
-    """Keeps entries in a SQLite file: what `put_many` has written survives the process, however it ends.
+    """Keeps entries in a SQLite file: entries that `put_many` has written survive the process, however it ends.
 
-    Several threads and processes may use one file at once, on a local disk (SQLite's log needs memory they all share).
-    A pickle of the store is its path. The file is opened on first use.
+    Several threads and processes may use one file at once, on a local disk: SQLite's log needs memory that they share.
+    A pickle of the store is its path.
     """
 
     def __init__(self, path: str | PathLike[str], *, max_bytes: int | None = None, timeout: float = 30.0) -> None:
-        """Name the file; it and its folders are made on first use, and `~` is the user's home.
+        """Name the file, which is made, with its folders, on first use.
 
         Args:
-            path: the file; nothing else may be in it.
-            max_bytes: room for entries; the oldest ones make room for new ones. None means without limit.
+            path: the file, of this store alone; `~` is the user's home.
+            max_bytes: most bytes of entries; the oldest entries are dropped for new ones. None means without limit.
             timeout: seconds to wait for another process that writes.
 
         Raises:
@@ -54,15 +54,15 @@ class SQLiteKVStore(KVStore):
         self.path = Path(path).expanduser().absolute()
         self.max_bytes = max_bytes
         self.timeout = timeout
-        self._connections = Connections(partial(_connect, self.path, timeout), patience=timeout)
+        self._connections = Connections(partial(_connect, self.path, timeout), timeout=timeout)
         self._writing = Lock()  # fairer and faster than SQLite's own waiting, within the process
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         with self._reading() as db:
             for start in range(0, len(keys), _KEYS_PER_LOOKUP):
-                some = keys[start : start + _KEYS_PER_LOOKUP]
-                found.update(db.execute(_LOOK_UP.replace("KEYS", ",".join("?" * len(some))), some).fetchall())
+                batch = keys[start : start + _KEYS_PER_LOOKUP]
+                found.update(db.execute(_LOOK_UP.replace("KEYS", ",".join("?" * len(batch))), batch).fetchall())
         return found
 
     def put_many(self, items: Mapping[bytes, bytes]) -> None:
@@ -77,7 +77,7 @@ class SQLiteKVStore(KVStore):
     def clear(self) -> None:
         with self._transaction() as db:
             db.execute("DELETE FROM kv")
-        # Where another process is in the way, the file keeps its size and the room is used again.
+        # Where another process reads, the file keeps its size, and later entries fill it.
         with suppress(StoreError), self._reading() as db:
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -102,7 +102,7 @@ class SQLiteKVStore(KVStore):
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            with self._connections.lend() as db:
+            with self._connections.use() as db:
                 yield db
         except (sqlite3.Error, OSError) as error:
             msg = f"the store `{self.path}` cannot be used ({error}); {_remedy(error)}"
@@ -127,15 +127,15 @@ def _connect(path: Path, timeout: float) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
-        _patiently(partial(_prepare, db, path), timeout)
+        _retry_while_busy(partial(_prepare, db, path), timeout)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _patiently(action: Callable[[], None], timeout: float) -> None:
-    """Try until it is free: where processes open a new file at once, SQLite itself does not wait."""
+def _retry_while_busy(action: Callable[[], None], timeout: float) -> None:
+    """Run an action until the file is free: where processes open a new file at once, SQLite itself does not wait."""
     deadline = time.monotonic() + timeout
     while True:
         try:
@@ -154,14 +154,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     for pragma in _PRAGMAS:
         db.execute(f"PRAGMA {pragma}")
     if not tables:
-        _create(db)
-
-
-def _create(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    db.execute("CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY, v BLOB)")
-    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    db.execute("COMMIT")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY, v BLOB)")
+        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        db.execute("COMMIT")
 
 
 def _used(db: sqlite3.Connection) -> int:
@@ -177,11 +173,11 @@ def _number(db: sqlite3.Connection, query: str) -> int:
 def _remedy(error: Exception) -> str:
     match _code(error):
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return "the file is damaged or no such store: move it away or name another one"
+            return "the file is damaged or no such store: move it away or name another file"
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "another process keeps it locked: end that process, or give a longer `timeout`"
+            return "another process keeps it locked: end that process, or set a longer `timeout`"
         case _:
-            return "check the path, its permissions and the room on the disk"
+            return "check the path, its permissions and the free space on the disk"
 
 
 def _code(error: Exception) -> int:
