@@ -2,7 +2,7 @@
 
 from embed_core._base import BaseEmbedding
 from embed_core._cache import Cache
-from embed_core._engine import aembed, cache_of, embed, estimate
+from embed_core._engine import aembed, block_size, cache_of, embed, estimate
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
@@ -16,7 +16,7 @@ from embed_core._registry import resolve_embed_model
 from embed_core._result import Result
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
-from embed_core._splitting import Chunk, TextSplitter
+from embed_core._splitting import Chunk, Syntax, TextSplitter
 from embed_core._state import Places
 from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Embedding, Kind, Middleware, ProviderResponse, Request, Vectors
@@ -60,10 +60,12 @@ __all__ = [
     "RetryPolicy",
     "SimilarityMode",
     "SparseVector",
+    "Syntax",
     "TextNode",
     "TextSplitter",
     "Vectors",
     "aembed",
+    "block_size",
     "cache_of",
     "embed",
     "estimate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from embed_core.index._document import Document
+from embed_core.index._parsed import ParsedText
 
 _SILENT = {"script", "style", "template", "noscript", "svg"}
 _INLINE = {
@@ -15,12 +15,12 @@ _INLINE = {
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
 
-def read_html(markup: str) -> Document:
+def read_html(markup: str) -> ParsedText:
     """Return the visible text; elements that are no part of a sentence begin a new paragraph."""
     reader = _Reader()
     reader.feed(markup)
     reader.close()
-    return Document("".join(reader.parts), reader.offsets, reader.numbers)
+    return ParsedText("".join(reader.parts), reader.offsets, reader.numbers)
 
 
 def declared_charset(data: bytes) -> str | None:

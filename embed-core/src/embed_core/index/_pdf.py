@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from embed_core.index._document import Document, UnreadableError
 from embed_core.index._extra import extra
+from embed_core.index._parsed import ParsedText, UnreadableError
 
 _BETWEEN = "\n\n"
 
 
-def read_pdf(data: bytes) -> Document:
+def read_pdf(data: bytes) -> ParsedText:
     """Return the text of all pages; a page that cannot be read is left out.
 
     Raises:
@@ -37,7 +37,7 @@ def read_pdf(data: bytes) -> Document:
     for text in texts:
         offsets.append(offset)
         offset += len(text) + len(_BETWEEN)
-    return Document(_BETWEEN.join(texts), offsets, range(1, len(texts) + 1), unit="page")
+    return ParsedText(_BETWEEN.join(texts), offsets, range(1, len(texts) + 1), unit="page")
 
 
 def _page(reader: Any, number: int) -> str:

@@ -6,9 +6,9 @@ import codecs
 import re
 from pathlib import PurePath
 
-from embed_core._splitting import Syntax
-from embed_core.index._document import Document, UnreadableError
+from embed_core import Syntax
 from embed_core.index._html import declared_charset, read_html
+from embed_core.index._parsed import ParsedText, UnreadableError
 from embed_core.index._pdf import read_pdf
 
 _MARKDOWN = {".md", ".markdown", ".mdown", ".mdx"}
@@ -47,7 +47,7 @@ def most_bytes(source: str) -> int:
     return _MOST_PDF if _suffix(source) == ".pdf" else _MOST_TEXT
 
 
-def read(source: str, data: bytes) -> Document:
+def read(source: str, data: bytes) -> ParsedText:
     """Return a file's text with the places of its parts.
 
     Raises:
@@ -62,10 +62,10 @@ def read(source: str, data: bytes) -> Document:
         return read_pdf(data)
     is_html = suffix in _HTML
     text = decode(data, declared_charset(data) if is_html else None)
-    document = read_html(text) if is_html else plain(text, suffix)
-    if not document.text.strip():
+    parsed = read_html(text) if is_html else plain(text, suffix)
+    if not parsed.text.strip():
         raise UnreadableError("holds no text")
-    return document
+    return parsed
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
@@ -92,11 +92,11 @@ def decode(data: bytes, declared: str | None = None) -> str:
         return data.decode("latin-1")
 
 
-def plain(text: str, suffix: str = "") -> Document:
+def plain(text: str, suffix: str = "") -> ParsedText:
     """Return a text with its lines; what is no Markdown or source code by its suffix is just text."""
     offsets = [0, *(line.end() for line in re.finditer("\n", text))]
     syntax: Syntax = "markdown" if suffix in _MARKDOWN else "code" if suffix in _LANGUAGE_OF else "text"
-    return Document(text, offsets, range(1, len(offsets) + 1), syntax=syntax, language=_LANGUAGE_OF.get(suffix))
+    return ParsedText(text, offsets, range(1, len(offsets) + 1), syntax=syntax, language=_LANGUAGE_OF.get(suffix))
 
 
 def _valid(text: str) -> str:

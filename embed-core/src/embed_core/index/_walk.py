@@ -8,28 +8,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from embed_core.index._folder import TABLE
+from embed_core.index._results import Skipped
+
 IGNORED = frozenset({"__pycache__", "node_modules"})
 """Folders of copies and caches; like hidden ones, they are read only when named."""
-
-TABLE_FOLDER = "chunks.lance"
-"""What marks a folder as an index."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file, with what tells at a glance that it has changed."""
+    """A file, with the size and the time that tell at a glance whether it has changed."""
 
     source: str
     size: int
     mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder that is not in the index, and why."""
-
-    source: str
-    reason: str
 
 
 def canonical(path: str | os.PathLike[str]) -> str:
@@ -43,7 +35,7 @@ def is_under(source: str, root: str) -> bool:
 
 
 def is_gone(source: str) -> bool:
-    """Tell whether a file is certainly no more; one that cannot be looked at is not."""
+    """Tell whether a file is certainly gone; a file that cannot be looked at may be there."""
     try:
         return not stat.S_ISREG(os.lstat(source).st_mode) or canonical(source) != source
     except (FileNotFoundError, NotADirectoryError):
@@ -77,7 +69,7 @@ def walk(roots: Iterable[str], leave_out: str) -> Iterator[Found | Skipped]:
 
 
 def _look(path: str) -> Found | Skipped | None:
-    """Return what a path is; None for a folder."""
+    """Return a file, the reason to skip it, or None for a folder."""
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode):
         return None
@@ -93,10 +85,10 @@ def _look(path: str) -> Found | Skipped | None:
 
 
 def _children(folder: str) -> list[str]:
-    """Return what is in a folder, the last one first; nothing for an index."""
+    """Return the paths in a folder, the last one first; none for an index."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
-    if TABLE_FOLDER in names:
+    if TABLE in names:
         return []
     wanted = (name for name in names if name not in IGNORED and not name.startswith("."))
     return [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in sorted(wanted, reverse=True)]

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from embed_core.errors import InvalidInputError
-from embed_core.index._document import UnreadableError
+from embed_core.index._parsed import UnreadableError
+from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Row
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
-from embed_core.index._walk import Skipped
 
 _CHUNK = 1 << 20
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # `NaN` is no JSON, but Python writes it

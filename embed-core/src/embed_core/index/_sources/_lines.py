@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from embed_core.errors import ConfigurationError
-from embed_core.index._document import UnreadableError
+from embed_core.index._parsed import UnreadableError
 
 MOST_CHARACTERS = 20_000_000
 """Of a line; what is longer is no line but a file of another format."""

@@ -10,12 +10,13 @@ from typing import BinaryIO, Final, Literal, TypeAlias, get_args
 
 from embed_core.errors import ConfigurationError, InvalidInputError
 from embed_core.index._record import Record
+from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Columns, Row
 from embed_core.index._sources._csv import DELIMITERS, csv_rows
 from embed_core.index._sources._json import json_rows, jsonl_rows
 from embed_core.index._sources._lines import decoded
 from embed_core.index._sources._sqlite import sqlite_rows
-from embed_core.index._walk import Skipped, canonical
+from embed_core.index._walk import canonical
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 FORMS: Final[Sequence[str]] = get_args(Form)
