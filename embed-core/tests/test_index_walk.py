@@ -9,7 +9,7 @@ from embed_core import TextSplitter
 from embed_core.index._files import looks_like, read_item
 from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._results import Skipped
-from embed_core.index._walk import Found, canonical, is_gone, is_under, walk
+from embed_core.index._walk import canonical, is_gone, is_under, walk
 
 SPLITTER = TextSplitter(100, 0)
 
@@ -27,7 +27,7 @@ def tree(tmp_path):
 
 def names(root, *roots, leave_out="/nowhere"):
     found = walk([canonical(one) for one in (roots or [root])], leave_out=str(leave_out))
-    return [os.path.relpath(one.source, canonical(root)) for one in found if isinstance(one, Found)]
+    return [os.path.relpath(one.source, canonical(root)) for one in found if isinstance(one, Item)]
 
 
 def skipped(root):
@@ -96,7 +96,7 @@ def test_a_folder_whose_path_is_too_long_is_listed(tree, monkeypatch):
 
 
 def test_a_file_that_goes_while_the_folder_is_read_is_listed(tree):
-    gone = read_item(Found(str(tree / "gone.txt"), 3, 1), None, SPLITTER)
+    gone = read_item(Item(str(tree / "gone.txt"), "", size=3, mtime_ns=1), None, SPLITTER)
     assert isinstance(gone, Skipped)
     assert gone.reason.startswith("cannot be read (")
     assert isinstance(next(walk([str(tree / "gone")], leave_out="/nowhere")), Skipped)
@@ -131,7 +131,7 @@ def test_under_means_the_path_or_in_it(source, root, expected):
 class TestReading:
     def found(self, path):
         status = path.stat()
-        return Found(str(path), status.st_size, status.st_mtime_ns)
+        return Item(str(path), "", size=status.st_size, mtime_ns=status.st_mtime_ns)
 
     def test_pieces_are_the_text_between_their_ends(self, tmp_path):
         path = tmp_path / "a.txt"

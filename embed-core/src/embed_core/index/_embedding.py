@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -33,7 +32,7 @@ def cache_for(model: BaseEmbedding, path: Path, *, dry_run: bool) -> Iterator[KV
 
 
 class Forecast:
-    """Adds up what embedding would cost; nothing is sent."""
+    """Adds up the cost of embedding; nothing is sent."""
 
     def __init__(self, model: BaseEmbedding, cache: KVStore, *, batch_jobs: bool) -> None:
         """Begin at nothing; a job may cost a share of the price only.
@@ -42,7 +41,10 @@ class Forecast:
             ConfigurationError: the provider has no jobs.
         """
         self._model, self._cache = model, cache
-        self._share = float(getattr(jobs_of(model), "batch_discount", 1.0)) if batch_jobs else 1.0
+        self._share = 1.0
+        if batch_jobs:
+            batch_job_of(model)
+            self._share = float(getattr(model, "batch_discount", 1.0))
         self._seen: set[bytes] = set()
         self._total = Estimate()
 
@@ -68,33 +70,19 @@ class Forecast:
         return self._total.at(self._share) + Estimate(inputs=again, cached=again)
 
 
-@runtime_checkable
-class TakingJobs(Protocol):
-    """A model whose provider has batch jobs; `batch_discount`, where there is one, is their share of the price."""
+def batch_job_of(model: BaseEmbedding) -> Callable[..., Vectors]:
+    """Return the model's method `embed_batch_job(texts, *, job_ids, on_submit, cache, show_progress)`.
 
-    def embed_batch_job(
-        self,
-        texts: Iterable[str],
-        *,
-        job_ids: Sequence[str] = (),
-        on_submit: Callable[[str], object] | None = None,
-        cache: KVStore | None = None,
-        show_progress: bool = False,
-    ) -> Any:
-        """Return the vectors of texts, by the jobs of some ids and new ones, whose ids `on_submit` is told."""
-        ...
-
-
-def jobs_of(model: BaseEmbedding) -> TakingJobs:
-    """Return the model as one that takes jobs.
+    A model whose provider has batch jobs has this method, and in `batch_discount` their share of the price.
 
     Raises:
-        ConfigurationError: it does not.
+        ConfigurationError: the model has none.
     """
-    if not isinstance(model, TakingJobs):
+    method: Callable[..., Vectors] | None = getattr(model, "embed_batch_job", None)
+    if method is None:
         provider = model.provider or model.class_name()
         raise ConfigurationError(f"`{provider}` has no batch jobs; leave out `--batch-api` (`batch_jobs=True`)")
-    return model
+    return method
 
 
 @contextmanager
@@ -102,26 +90,24 @@ def by_jobs(model: BaseEmbedding, cache: KVStore, path: Path, scope: str, *, sho
     """Lend a function that embeds by jobs; the jobs of a run that was stopped are asked first.
 
     Args:
-        model: a model whose provider has jobs.
+        model: see `batch_job_of`.
         cache: gets the vectors of a job before the next job is looked at.
         path: a file that keeps the ids of jobs until their run is done.
         scope: the sources of the run, so that a run over other sources leaves its jobs alone.
         show_progress: whether to show a bar.
     """
-    jobs = jobs_of(model)
+    embed_batch_job = batch_job_of(model)
     noted = JobIds(path, f"{model.fingerprint} {scope}")
     former = noted.ids
 
     def embed(texts: Sequence[str]) -> Vectors:
         ids = noted.ids
         try:
-            vectors: Vectors = jobs.embed_batch_job(
-                texts, job_ids=ids, on_submit=noted.add, cache=cache, show_progress=show_progress
-            )
+            vectors = embed_batch_job(texts, job_ids=ids, on_submit=noted.add, cache=cache, show_progress=show_progress)
         except ProviderError as error:
             if error.status_code != 404 or not ids:
                 raise
-            msg = f"{error}: delete `{path}` to send again what the jobs of this index have not answered"
+            msg = f"{error}: delete `{path}` to send again the texts that the jobs of this index have not answered"
             raise ConfigurationError(msg) from error
         noted.keep(former)  # they may hold texts that are still to come
         return vectors

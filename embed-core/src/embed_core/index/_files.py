@@ -13,7 +13,7 @@ from embed_core.index._item import ChunkedItem, Item, digest
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import most_bytes, read
 from embed_core.index._results import Skipped
-from embed_core.index._walk import Found, is_gone, is_under, walk
+from embed_core.index._walk import is_gone, is_under, walk
 from embed_core.index._writer import Advance, Writer, bar
 
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT) ticks every two seconds
@@ -46,7 +46,7 @@ class FileRun:
                 msg = f"there is no file or folder `{root}`"
                 raise InvalidInputError(msg)
 
-    def _stale(self, roots: Sequence[str]) -> list[Found]:
+    def _stale(self, roots: Sequence[str]) -> list[Item]:
         """Return the files that may have changed; remove those that are gone."""
         stale, seen = [], set()
         for one in walk((root for root in roots if Path(root).exists()), leave_out=str(self._folder)):
@@ -61,7 +61,7 @@ class FileRun:
         self._writer.remove([self._known[source] for source in under if is_gone(source)])
         return stale
 
-    def _read(self, stale: Iterable[Found], advance: Advance) -> Iterator[ChunkedItem | Item]:
+    def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem | Item]:
         for found in stale:
             one = read_item(found, self._known.get(found.source), self._splitter)
             advance(found.size - (one.share * len(one.pieces) if isinstance(one, ChunkedItem) else 0))
@@ -71,12 +71,12 @@ class FileRun:
                 yield one
 
 
-def looks_like(item: Item, found: Found) -> bool:
+def looks_like(item: Item, found: Item) -> bool:
     """Tell whether a file seems to be unchanged."""
     return (item.size, item.mtime_ns) == (found.size, found.mtime_ns)
 
 
-def read_item(found: Found, known: Item | None, splitter: TextSplitter) -> ChunkedItem | Item | Skipped:
+def read_item(found: Item, known: Item | None, splitter: TextSplitter) -> ChunkedItem | Item | Skipped:
     """Read and cut a file; where the content is that of the known item, return that with its new time."""
     try:
         with Path(found.source).open("rb") as stream:

@@ -24,16 +24,9 @@ def read_html(markup: str) -> ParsedText:
 
 
 def declared_charset(data: bytes) -> str | None:
-    """Return the encoding that a page says it has, where Python knows it."""
+    """Return the encoding that a page says it has."""
     found = _CHARSET.search(data[:4096])
-    if found is None:
-        return None
-    name = found[1].decode("ascii", "replace")
-    try:
-        "".encode(name)
-    except LookupError:
-        return None
-    return name
+    return None if found is None else found[1].decode("ascii", "replace")
 
 
 class _Reader(HTMLParser):

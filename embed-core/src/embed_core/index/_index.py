@@ -251,7 +251,7 @@ class Index:
             if (store := self._store()) is not None:  # another process may have made it just now
                 store.header.check(model, self.folder)
             make: AbstractContextManager[Embed] = nullcontext(partial(embed, model, "text", cache=cache))
-            at_once = block_size(model)
+            at_once = min(block_size(model), CHUNKS_PER_COMMIT)
             if batch_jobs:
                 make = by_jobs(model, cache, self.folder / JOBS, scope, show_progress=show_progress)
                 at_once = CHUNKS_PER_JOB

@@ -17,7 +17,7 @@ class Item:
     Attributes:
         source: a file's canonical path, or the source of a record.
         id: tells the records of a source apart; empty for a file.
-        digest: of a file's bytes or a record's text.
+        digest: of a file's bytes or a record's text; empty until it is read.
         note: the reason why it has no chunks, or None.
         size: a file's bytes.
         mtime_ns: 0 where the file was so young that a later change might have shown the same time.

@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from embed_core.index._folder import TABLE
+from embed_core.index._item import Item
 from embed_core.index._results import Skipped
 
 IGNORED = frozenset({"__pycache__", "node_modules"})
 """Folders of copies and caches; like hidden ones, they are read only when named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file, with the size and the time that tell at a glance whether it has changed."""
-
-    source: str
-    size: int
-    mtime_ns: int
 
 
 def canonical(path: str | os.PathLike[str]) -> str:
@@ -44,8 +35,8 @@ def is_gone(source: str) -> bool:
         return False
 
 
-def walk(roots: Iterable[str], leave_out: str) -> Iterator[Found | Skipped]:
-    """Yield every file under the canonical paths once; never follow a link, which could lead out of them or in circles.
+def walk(roots: Iterable[str], leave_out: str) -> Iterator[Item | Skipped]:
+    """Yield every file under the canonical paths once, unread; follow no link: it could lead out of them or in circles.
 
     Args:
         roots: files and folders; a hidden one that is named here is read.
@@ -68,8 +59,8 @@ def walk(roots: Iterable[str], leave_out: str) -> Iterator[Found | Skipped]:
         yield found
 
 
-def _look(path: str) -> Found | Skipped | None:
-    """Return a file, the reason to skip it, or None for a folder."""
+def _look(path: str) -> Item | Skipped | None:
+    """Return a file with its size and time, the reason to skip it, or None for a folder."""
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode):
         return None
@@ -81,7 +72,7 @@ def _look(path: str) -> Found | Skipped | None:
         path.encode()
     except UnicodeEncodeError:
         return Skipped(path.encode(errors="replace").decode(), "has a name that is no valid Unicode; rename it")
-    return Found(path, status.st_size, status.st_mtime_ns)
+    return Item(path, "", size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _children(folder: str) -> list[str]:

@@ -14,11 +14,11 @@ from embed_core.index._sources._columns import Row, check_names
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
 
 DELIMITERS = {"csv": ",;", "tsv": "\t"}
-"""Of which the most frequent in the first line counts: where numbers have commas, Excel writes semicolons."""
+"""By form; the most frequent in the first line counts: where numbers have commas, Excel writes semicolons."""
 
 
 def csv_rows(stream: io.TextIOWrapper, delimiters: str, source: str) -> Iterator[Row | Skipped]:
-    """Yield the rows after the first one, which names the columns, or why a row cannot be read.
+    """Yield the rows after the first one, which names the columns, or the reason why a row cannot be read.
 
     Raises:
         InvalidInputError: there is no first row.

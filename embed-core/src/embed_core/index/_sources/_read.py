@@ -1,4 +1,4 @@
-"""Records out of any form of rows."""
+"""Records from rows of any form."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_records(
         id_column: the column of the ids; by default `id`, and where there is none, ids are made from the texts.
         text_columns: the columns of the text, joined by line breaks; by default `text`, and where there is none, all
             but the id. All other columns are metadata.
-        encoding: of the text; by default UTF-8, or what a byte order mark says.
+        encoding: of the text; by default that of a byte order mark, or else UTF-8.
         sql: for SQLite, a query; by default all of the only table.
         attach: for SQLite, more files, by the names that the query has for them.
 
@@ -59,7 +59,7 @@ def read_records(
             if columns is None:
                 names = list(row.values)
                 columns = Columns.choose(names, id_column, text_columns)
-                if not form.startswith("json"):  # one object may lack what others have
+                if not form.startswith("json"):  # an object may lack keys of others
                     columns.check(names, name)
             yield columns.record(row)
     except UnicodeError as error:
