@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from embed_core.errors import ConfigurationError, EmbedError
-from embed_core.index._extra import extra
 
 TABLE: Final = "chunks.lance"
 """Marks a folder as an index."""
@@ -44,13 +43,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         EmbedError: another process, or another thread of this one, holds it.
     """
-    filelock = extra("filelock")
+    from filelock import FileLock, Timeout
+
     holder = folder / _HOLDER
     try:
-        with filelock.FileLock(folder / _LOCK, timeout=0):
+        with FileLock(folder / _LOCK, timeout=0):
             holder.write_text(str(os.getpid()), "ascii")
             yield
-    except filelock.Timeout as error:
+    except Timeout as error:
         pid = holder.read_text("ascii") if holder.exists() else "unknown"
         msg = f"`{folder}` is being written by another run (process {pid}); wait until it is done, or stop it"
         raise EmbedError(msg) from error

@@ -77,5 +77,5 @@ class Lines:
         except UnicodeEncodeError as error:
             name = self._stream.encoding.removesuffix("-sig")
             raise UnreadableError(
-                f"is no {name} text from character {error.start + 1} on; convert the file, or give its encoding"
+                f"is no {name} text from character {error.start + 1} on; convert the file, or name its encoding"
             ) from error
