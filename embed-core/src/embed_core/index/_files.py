@@ -56,19 +56,23 @@ class FileRun:
             elif (known := self._known.get(one.source)) is None or not looks_like(known, one):
                 stale.append(one)
             else:
-                self._writer.keep(known)
+                self._writer.count(known, "unchanged")
         under = (source for source in self._known.keys() - seen if any(is_under(source, root) for root in roots))
         self._writer.remove([self._known[source] for source in under if is_gone(source)])
         return stale
 
-    def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem | Item]:
+    def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem]:
         for found in stale:
             one = read_item(found, self._known.get(found.source), self._splitter)
-            advance(found.size - (one.share * len(one.pieces) if isinstance(one, ChunkedItem) else 0))
+            if isinstance(one, ChunkedItem):
+                advance(found.size - one.share * len(one.pieces))
+                yield one
+                continue
+            advance(found.size)
             if isinstance(one, Skipped):
                 self._writer.changes.skipped.append(one)
             else:
-                yield one
+                self._writer.refresh(one)
 
 
 def looks_like(item: Item, found: Item) -> bool:

@@ -58,7 +58,7 @@ class RecordRun:
             self._give_up()
         self._remove_gone()
 
-    def _read(self, records: Iterable[Record | Skipped], advance: Advance) -> Iterator[ChunkedItem | Item]:
+    def _read(self, records: Iterable[Record | Skipped], advance: Advance) -> Iterator[ChunkedItem]:
         for number, record in enumerate(records, 1):
             if isinstance(record, Skipped):
                 self._is_damaged = True
@@ -74,8 +74,8 @@ class RecordRun:
             if one is not None:
                 yield one
 
-    def _look(self, record: Record) -> ChunkedItem | Item | None:
-        """Return a new or changed text with its chunks, an item with new metadata, or None for an unchanged record."""
+    def _look(self, record: Record) -> ChunkedItem | None:
+        """Return a record with a new or changed text and its chunks; None where its text is known."""
         new = item_of(record, self._source, self._prefix)
         if record.id is None:
             new = replace(new, id=self._id_from(new))
@@ -87,9 +87,10 @@ class RecordRun:
         if not same_text(before, now):
             return ChunkedItem.cut(new, plain(record.text), self._splitter, held=held)
         new = replace(new, note=self._notes.get(new.id))
-        if before != now:
-            return new
-        self._writer.keep(new)
+        if before == now:
+            self._writer.count(new, "unchanged")
+        else:
+            self._writer.refresh(new)
         return None
 
     def _id_from(self, new: Item) -> str:

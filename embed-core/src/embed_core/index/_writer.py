@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from embed_core import Vectors
 from embed_core.errors import EmbedError, InvalidInputError
@@ -22,7 +22,7 @@ Embed: TypeAlias = Callable[[Sequence[str]], Vectors]
 CHUNKS_PER_COMMIT = 1024
 """Some megabytes in memory, and so few commits that they are cheap."""
 
-_ITEMS_PER_COMMIT = 10_000  # whose data alone are new: each commit looks through the whole table
+_REFRESHED_PER_COMMIT = 10_000  # items: each such commit looks through the whole table
 _SHOWN = 200  # characters of a reason
 
 
@@ -46,26 +46,23 @@ class Writer:
         self.store = store
         self.changes = Changes()
         self._embed, self._create, self._at_once = embed, create, at_once
+        self._refreshed: list[Item] = []
         self._made: dict[str, Vectors] = {}
         self._refused: dict[str, str] = {}
 
-    def write(self, found: Iterable[ChunkedItem | Item], advance: Advance) -> None:
-        """Write items as they are found; of an `Item` without chunks the content is known, and only its data are new.
+    def write(self, found: Iterable[ChunkedItem], advance: Advance) -> None:
+        """Embed and write new and changed items; list those without text, and the chunks that the model refuses."""
+        for some in _portions(found, max(self._at_once, CHUNKS_PER_COMMIT)):
+            self._make_vectors(some, advance)
+            for part in _portions(some, CHUNKS_PER_COMMIT):
+                self._commit(part)
 
-        The model's refusals are listed, and so are items without text.
-        """
-        for chunked, items in _portions(found, max(self._at_once, CHUNKS_PER_COMMIT)):
-            self._make_vectors(chunked, advance)
-            for some, _ in _portions(chunked, CHUNKS_PER_COMMIT):
-                self._commit(some)
-            self._refresh(items)
-
-    def keep(self, item: Item) -> None:
-        """Count an item that is unchanged."""
-        if item.note is not None:
-            self._skip(item, item.note)
-        else:
-            self.changes.unchanged += 1
+    def refresh(self, item: Item) -> None:
+        """Write new data of an item with the same content, together with others: a file's time, a record's metadata."""
+        self.count(item, "changed" if item.id else "unchanged")
+        self._refreshed.append(item)
+        if len(self._refreshed) == _REFRESHED_PER_COMMIT:
+            self._flush()
 
     def remove(self, items: Sequence[Item]) -> None:
         """Remove items from the table: files, or records of one source."""
@@ -73,10 +70,23 @@ class Writer:
             self.store.remove(items)
         self.changes.removed += len(items)
 
+    def count(self, item: Item, outcome: Literal["added", "changed", "unchanged"]) -> None:
+        """Count an item, or list it with the reason where it has no chunks."""
+        if item.note is not None:
+            self._skip(item, item.note)
+        else:
+            setattr(self.changes, outcome, getattr(self.changes, outcome) + 1)
+
     def finish(self) -> None:
-        """Tidy up at the end of a run."""
+        """Write the rest, and tidy up."""
+        self._flush()
         if self.store is not None:
             self.store.tidy()
+
+    def _flush(self) -> None:
+        if self.store is not None and self._refreshed:
+            self.store.refresh(self._refreshed)
+        self._refreshed = []
 
     def _make_vectors(self, chunked: Sequence[ChunkedItem], advance: Advance) -> None:
         self._made, self._refused = {}, {}
@@ -105,7 +115,8 @@ class Writer:
         if self.store is not None:
             self.store.write(kept, self._made)
         for one in kept:
-            self._count(one)
+            self.changes.chunks += len(one.pieces)
+            self.count(one.item, "changed" if one.held else "added")
 
     def _without_refused(self, one: ChunkedItem) -> ChunkedItem:
         refused = [piece for piece in one.pieces if piece.text in self._refused]
@@ -116,24 +127,6 @@ class Writer:
         pieces = tuple(piece for piece in one.pieces if piece not in refused)
         note = None if pieces else "holds nothing that the model takes"
         return replace(one, item=replace(one.item, note=note), pieces=pieces)
-
-    def _count(self, one: ChunkedItem) -> None:
-        self.changes.chunks += len(one.pieces)
-        if one.item.note is not None:
-            self._skip(one.item, one.item.note)
-        elif one.held:
-            self.changes.changed += 1
-        else:
-            self.changes.added += 1
-
-    def _refresh(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if item.id and item.note is None:
-                self.changes.changed += 1  # a record has new metadata, a file only another time
-            else:
-                self.keep(item)
-        if self.store is not None and items:
-            self.store.refresh(items)
 
     def _skip(self, item: Item, reason: str) -> None:
         self.changes.skipped.append(Skipped(item.source, item.name + reason))
@@ -151,22 +144,18 @@ def bar(unit: str, total: int | None = None, *, show: bool) -> Iterator[Advance]
         yield shown.update
 
 
-def _portions(found: Iterable[ChunkedItem | Item], chunks: int) -> Iterator[tuple[list[ChunkedItem], list[Item]]]:
-    """Yield items in lists of some number of chunks: those with chunks to embed, and those without."""
-    chunked: list[ChunkedItem] = []
-    items: list[Item] = []
+def _portions(found: Iterable[ChunkedItem], chunks: int) -> Iterator[list[ChunkedItem]]:
+    """Yield items in lists of some number of chunks."""
+    some: list[ChunkedItem] = []
     room = chunks
     for one in found:
-        if isinstance(one, ChunkedItem):
-            chunked.append(one)
-            room -= max(1, len(one.pieces))
-        else:
-            items.append(one)
-        if room <= 0 or len(items) == _ITEMS_PER_COMMIT:
-            yield chunked, items
-            chunked, items, room = [], [], chunks
-    if chunked or items:
-        yield chunked, items
+        some.append(one)
+        room -= max(1, len(one.pieces))
+        if room <= 0:
+            yield some
+            some, room = [], chunks
+    if some:
+        yield some
 
 
 def _is_refusal(error: EmbedError) -> bool:
