@@ -204,6 +204,12 @@ class TestConfiguration:
             tools = tomllib.loads((package / "pyproject.toml").read_text("utf-8")).get("tool", {})
             assert set(tools) <= {"hatch"}, package
 
+    def test_the_import_contract_for_tools_names_every_private_module(self):
+        contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+        (named,) = (one["forbidden_modules"] for one in contracts if one["name"].startswith("Tools and integrations"))
+        modules = (ROOT / "embed-core" / "src" / "embed_core").glob("_[a-z]*")
+        assert named == sorted({f"embed_core.{path.stem}" for path in modules})
+
     @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
     def test_every_version_has_a_changelog_heading(self, package):
         version = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]["version"]

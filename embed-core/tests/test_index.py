@@ -18,7 +18,7 @@ from embed_core.errors import (
     StoreError,
 )
 from embed_core.index import Index
-from embed_core.index._lock import only_writer
+from embed_core.index._folder import only_writer
 from embed_core.index._store import Store
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
@@ -167,7 +167,7 @@ class TestSearch:
                 return store._table.search(*args, **options)
 
         vector = model.embed_queries(["a question"])[0]
-        assert Store(Vanishing(), store.stamp).search(vector, 3) == store.search(vector, 3)
+        assert Store(Vanishing(), store.header).search(vector, 3) == store.search(vector, 3)
 
 
 class TestSync:
@@ -467,7 +467,7 @@ class TestFolder:
     def test_one_process_writes_at_a_time(self, index, docs):
         index.add(docs)
         with (
-            only_writer(index.folder / "write.lock"),
+            only_writer(index.folder),
             pytest.raises(EmbedError, match=rf"being written by another run \(process {os.getpid()}\)"),
         ):
             index.add(docs)
@@ -501,8 +501,8 @@ class TestFolder:
         import lancedb
         import pyarrow as pa
 
-        stamp = json.dumps({"format": 99, "embed_core": "7.0"}).encode()
-        schema = pa.schema([("source", pa.string())], metadata={b"embed_core": stamp})
+        header = json.dumps({"format": 99, "embed_core": "7.0"}).encode()
+        schema = pa.schema([("source", pa.string())], metadata={b"embed_core": header})
         lancedb.connect(tmp_path / "new").create_table("chunks", schema=schema)
         with pytest.raises(StoreError, match=r"made by embed-core 7\.0, which is newer"):
             Index(tmp_path / "new").stats()

@@ -6,9 +6,9 @@ import logging
 import pypdf
 import pytest
 from embed_core.errors import IntegrationNotInstalledError
-from embed_core.index._document import Document, UnreadableError
 from embed_core.index._extra import extra
 from embed_core.index._html import read_html
+from embed_core.index._parsed import ParsedText, UnreadableError
 from embed_core.index._readers import decode, read
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,7 +189,7 @@ class TestPdf:
 
 
 def test_a_part_without_characters_has_a_place_too():
-    assert Document("", [0], [1]).place(0, 0) == (1, 1)
+    assert ParsedText("", [0], [1]).place(0, 0) == (1, 1)
 
 
 def test_a_missing_package_is_named_with_what_to_install():

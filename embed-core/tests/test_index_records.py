@@ -2,17 +2,19 @@
 
 import json
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from embed_core import Estimate, MockEmbedding, similarity
+from embed_core import Estimate, MockEmbedding, Places, embed, similarity
 from embed_core.errors import ConfigurationError, InvalidInputError, SpaceMismatchError, StoreError
 from embed_core.index import Index, Record, Skipped
 from embed_core.index._store import Store
-from embed_core.kvstore import MemoryKVStore
+from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -454,15 +456,52 @@ class TestDryRun:
         class Priced(MockEmbedding):
             batch_discount: ClassVar[float] = 0.25
 
-            def estimate(self, texts):
-                return Estimate(len(list(texts)), 0, 100, 2.0)
+            def _price_per_million_tokens(self):
+                return 2.0
 
             def embed_batch_job(self, texts, **options):
                 raise AssertionError
 
         index = Index(tmp_path / "index", Priced())
-        assert index.add_records(QUOTES, "s", dry_run=True).estimate == Estimate(9, 0, 100, 2.0)
-        assert index.add_records(QUOTES, "s", dry_run=True, batch_jobs=True).estimate.price == 0.5
+        whole = index.add_records(QUOTES, "s", dry_run=True).estimate
+        assert whole == index.model.estimate([one.text for one in QUOTES])
+        assert whole.price == pytest.approx(whole.tokens * 2.0 / 1_000_000)
+        assert index.add_records(QUOTES, "s", dry_run=True, batch_jobs=True).estimate == whole.at(0.25)
+
+    @pytest.mark.parametrize("long_text", ["truncate", "mean"])
+    def test_long_texts_damaged_entries_and_twins_are_estimated_as_they_are_paid(self, tmp_path, long_text):
+        """The tokens of an estimate are those that the next run sends."""
+
+        class Counting(MockEmbedding):
+            _tokens: list[int] = PrivateAttr(default_factory=list)
+
+            def _get_text_embeddings(self, texts):
+                self._tokens.append(self._count_tokens(texts))
+                return super()._get_text_embeddings(texts)
+
+        cache = SQLiteKVStore(tmp_path / "cache.sqlite")
+        model = Counting(embed_dim=4, max_input_tokens=8, long_text=long_text, embeddings_cache=cache)
+        same = " ".join(f"shared{number}" for number in range(5))
+        records = [*QUOTES, Record("long", f"{same} one end"), Record("other", f"{same} another end")]
+        index = Index(tmp_path / "index", model)
+        index.add_records([*QUOTES[:4], records[-2]], "some")
+        with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as database, database:
+            first = database.execute("SELECT rowid FROM kv LIMIT 1").fetchone()
+            database.execute("UPDATE kv SET v = x'00' WHERE rowid = ?", first)
+        model._tokens.clear()
+        estimate = index.add_records(records, "all", dry_run=True).estimate
+        assert model._tokens == []
+        index.add_records(records, "all")
+        assert estimate.tokens == sum(model._tokens) > 0
+        assert index.add_records(records, "again", dry_run=True).estimate == Estimate(inputs=11, cached=11)
+
+    def test_it_lists_the_texts_that_the_model_would_refuse(self, tmp_path):
+        model = MockEmbedding(max_input_tokens=8, long_text="error")
+        index = Index(tmp_path / "index", model)
+        records = [QUOTES[0], Record("long", "words " * 50), QUOTES[1]]
+        dry, real = (index.add_records(records, "s", dry_run=dry_run) for dry_run in (True, False))
+        assert (counts(dry), reasons(dry)) == (counts(real), reasons(real))
+        assert (dry.added, dry.estimate.inputs, len(dry.skipped)) == (2, 2, 2)
 
     def test_estimates_add_up(self):
         assert Estimate(1, 0, 2, 1.5) + Estimate(2, 1, 3, 0.5) == Estimate(3, 1, 5, 2.0)
@@ -475,14 +514,16 @@ class Jobs(MockEmbedding):
     _asked: list[Any] = PrivateAttr(default_factory=list)
     _failure: Any = PrivateAttr(default=None)
 
-    def embed_batch_job(self, texts, *, job_ids=(), on_submit=None, show_progress=False):
-        texts = list(texts)
-        self._asked.append((len(texts), tuple(job_ids)))
-        on_submit(f"job-{len(self._asked)}")
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        return self.embed_texts(texts)
+    def embed_batch_job(self, texts, *, job_ids=(), on_submit=None, cache=None, show_progress=False):
+        async def send(request, onward, io):
+            self._asked.append((len(request.inputs), tuple(job_ids)))
+            on_submit(f"job-{len(self._asked)}")
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            return await onward(request)
+
+        return embed(self, "text", texts, cache=cache, places=Places(missing=(send,)), show_progress=show_progress)
 
 
 class TestJobs:
@@ -544,7 +585,7 @@ class TestJobs:
         refusal.completed = dict(enumerate(model.embed_texts([QUOTES[0].text])))
         model._failure = refusal
         changes = Index(tmp_path / "index", model).add_records(QUOTES, "quotes", batch_jobs=True)
-        assert changes.added == 9
+        assert (changes.added, reasons(changes)[0][-21:]) == (8, "words it does not like"[-21:])
         assert model._asked == [(9, ()), (7, ("job-1",))]
 
     def test_jobs_of_another_model_are_none_of_ours(self, tmp_path):
@@ -575,11 +616,25 @@ class TestFormat:
         import lancedb
         import pyarrow as pa
 
-        stamp = json.dumps({"format": 1, "embed_core": "0.1.0"}).encode()
-        schema = pa.schema([("source", pa.string())], metadata={b"embed_core": stamp})
+        header = json.dumps({"format": 1, "embed_core": "0.1.0"}).encode()
+        schema = pa.schema([("source", pa.string())], metadata={b"embed_core": header})
         lancedb.connect(tmp_path / "old").create_table("chunks", schema=schema)
         with pytest.raises(StoreError, match=r"in an older format; delete `.*chunks\.lance` and index again"):
             Index(tmp_path / "old").stats()
+
+    def test_an_index_whose_header_says_more_is_read(self, tmp_path, model):
+        """Earlier versions of this format kept the model's space too."""
+        import lancedb
+
+        Index(tmp_path / "new", model).add_records(QUOTES, "quotes")
+        rows = lancedb.connect(tmp_path / "new").open_table("chunks").to_arrow()
+        header = json.loads(rows.schema.metadata[b"embed_core"]) | {"space": {"class": "mock"}}
+        old = rows.replace_schema_metadata({b"embed_core": json.dumps(header).encode()})
+        lancedb.connect(tmp_path / "old").create_table("chunks", old)
+        model.reset()
+        assert Index(tmp_path / "old", model).add_records(QUOTES, "quotes").unchanged == 9
+        assert Index(tmp_path / "old").search(QUOTES[3].text, k=1)[0].id == "3"
+        assert model.input_count == 0
 
     def test_another_model_is_refused(self, index):
         index.add_records(QUOTES, "quotes")
@@ -603,4 +658,4 @@ class TestFormat:
                     raise failure
                 return store._table.search(*args, **options)
 
-        assert [item.id for item in Store(Vanishing(), store.stamp).find("3")] == ["3"]
+        assert [item.id for item in Store(Vanishing(), store.header).find("3")] == ["3"]

@@ -273,7 +273,7 @@ class TestSQLite:
     @pytest.mark.parametrize(
         ("sql", "message"),
         [
-            (None, "has the tables `a`, `b`; name what to read by a query"),
+            (None, "has the tables `a`, `b`; give a query, as in"),
             ("SELECT", "SQLite cannot read that from `.*data.db`: incomplete input"),
             ("SELECT absent FROM a", "no such column: absent"),
             ("SELECT 1; SELECT 2", "one statement at a time"),

@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from embed_core._splitting import TextSplitter
-from embed_core.index._entry import entry, looks_like
-from embed_core.index._item import Entry, Item
-from embed_core.index._walk import Found, Skipped, canonical, is_gone, is_under, walk
+from embed_core import TextSplitter
+from embed_core.index._files import looks_like, read_item
+from embed_core.index._item import ChunkedItem, Item
+from embed_core.index._results import Skipped
+from embed_core.index._walk import canonical, is_gone, is_under, walk
 
 SPLITTER = TextSplitter(100, 0)
 
@@ -26,7 +27,7 @@ def tree(tmp_path):
 
 def names(root, *roots, leave_out="/nowhere"):
     found = walk([canonical(one) for one in (roots or [root])], leave_out=str(leave_out))
-    return [os.path.relpath(one.source, canonical(root)) for one in found if isinstance(one, Found)]
+    return [os.path.relpath(one.source, canonical(root)) for one in found if isinstance(one, Item)]
 
 
 def skipped(root):
@@ -95,7 +96,7 @@ def test_a_folder_whose_path_is_too_long_is_listed(tree, monkeypatch):
 
 
 def test_a_file_that_goes_while_the_folder_is_read_is_listed(tree):
-    gone = entry(Found(str(tree / "gone.txt"), 3, 1), None, SPLITTER)
+    gone = read_item(Item(str(tree / "gone.txt"), "", size=3, mtime_ns=1), None, SPLITTER)
     assert isinstance(gone, Skipped)
     assert gone.reason.startswith("cannot be read (")
     assert isinstance(next(walk([str(tree / "gone")], leave_out="/nowhere")), Skipped)
@@ -127,15 +128,15 @@ def test_under_means_the_path_or_in_it(source, root, expected):
     assert is_under(source, root) is expected
 
 
-class TestEntry:
+class TestReading:
     def found(self, path):
         status = path.stat()
-        return Found(str(path), status.st_size, status.st_mtime_ns)
+        return Item(str(path), "", size=status.st_size, mtime_ns=status.st_mtime_ns)
 
     def test_pieces_are_the_text_between_their_ends(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("".join(f"line {number} with some words\n\n" for number in range(40)))
-        made = entry(self.found(path), None, SPLITTER)
+        made = read_item(self.found(path), None, SPLITTER)
         text = path.read_text()
         assert len(made.pieces) > 5
         assert all(text[piece.start : piece.end] == piece.text for piece in made.pieces)
@@ -145,9 +146,9 @@ class TestEntry:
     def test_a_file_that_was_only_touched_is_known_by_its_content(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("some words")
-        first = entry(self.found(path), None, SPLITTER)
+        first = read_item(self.found(path), None, SPLITTER)
         os.utime(path, (1_000_000_000, 1_000_000_000))
-        again = entry(self.found(path), first.item, SPLITTER)
+        again = read_item(self.found(path), first.item, SPLITTER)
         assert isinstance(again, Item)
         assert again.digest == first.item.digest
         assert looks_like(again, self.found(path))
@@ -157,11 +158,11 @@ class TestEntry:
         path = tmp_path / "a.txt"
         path.write_text("some words")
         found = self.found(path)
-        young = entry(found, None, SPLITTER)
-        assert isinstance(young, Entry)
+        young = read_item(found, None, SPLITTER)
+        assert isinstance(young, ChunkedItem)
         assert not looks_like(young.item, found)
 
     def test_white_space_of_other_alphabets_is_no_text(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("\u2003\u3000\n")
-        assert entry(self.found(path), None, SPLITTER).item.note == "holds no text"
+        assert read_item(self.found(path), None, SPLITTER).item.note == "holds no text"

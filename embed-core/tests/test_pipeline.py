@@ -181,6 +181,25 @@ class TestVectors:
             assert text.embedding == MockEmbedding().get_text_embedding("caption")
         assert [call.kind for call in model.calls] == ["image", "text"]
 
+    @pytest.mark.parametrize("order", [("pipeline", "model"), ("model", "pipeline")])
+    def test_an_image_is_paid_for_once_by_a_pipeline_and_the_model_alone_on_one_store(self, run, tmp_path, order):
+        pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed; it is in the extra `images`")
+        pillow.new("L", (2, 2), 7).save(tmp_path / "a.png")
+        vectors = []
+        for number, user in enumerate(order):
+            store = SQLiteKVStore(tmp_path / "cache.db")
+            if user == "pipeline":
+                model = MockMultiModalEmbedding()
+                pipeline = IngestionPipeline([model], cache=store)
+                (node,) = run(pipeline, [ImageNode(id_="i", image_path=str(tmp_path / "a.png"))])
+                vectors.append(node.embedding)
+            else:
+                model = MockMultiModalEmbedding(embeddings_cache=store)
+                vectors.append(model.get_image_embedding((tmp_path / "a.png").read_bytes()))
+            store.close()
+            assert model.call_count == (0 if number else 1)
+        assert vectors[0] == vectors[1]
+
     def test_a_data_uri_and_a_foreign_image_are_remembered_too(self, run, store):
         pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed; it is in the extra `images`")
         buffer = BytesIO()

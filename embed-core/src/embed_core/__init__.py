@@ -3,7 +3,7 @@
 from embed_core._arguments import get_from_param_or_env
 from embed_core._base import BaseEmbedding
 from embed_core._cache import Cache
-from embed_core._engine import aembed, cache_of, embed, estimate
+from embed_core._engine import aembed, block_size, cache_of, embed, estimate
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
@@ -17,7 +17,7 @@ from embed_core._registry import plugin_of, resolve_embed_model
 from embed_core._result import Result
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._sparse import BaseSparseEmbedding, SparseVector
-from embed_core._splitting import Chunk, TextSplitter
+from embed_core._splitting import Chunk, Syntax, TextSplitter
 from embed_core._state import Places
 from embed_core._threads import in_thread
 from embed_core._types import (
@@ -74,10 +74,12 @@ __all__ = [
     "RetryPolicy",
     "SimilarityMode",
     "SparseVector",
+    "Syntax",
     "TextNode",
     "TextSplitter",
     "Vectors",
     "aembed",
+    "block_size",
     "cache_of",
     "embed",
     "estimate",

@@ -17,6 +17,7 @@ from embed_core.errors import ConfigurationError, IntegrationNotInstalledError, 
 from embed_core.schema import MetadataMode, TextNode, image_of
 
 Syntax: TypeAlias = Literal["text", "markdown", "code"]
+"""The boundaries of a text: paragraphs, Markdown's headings and blocks, or the syntax tree of a language."""
 
 # The library's time grows with the square of a text's length, so it gets sections. The best place for a cut is before
 # a paragraph or definition that is not indented; then a blank line, the end of a line, a space.

@@ -1,4 +1,4 @@
-"""Transformations over documents, where only what has changed is embedded again."""
+"""Transformations over documents, where only changed text is embedded again."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, TypeAlias
 
 from embed_core._base import BaseEmbedding
 from embed_core._engine import runner
+from embed_core._history import History, freeze, key_of, state, thaw
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
-from embed_core._ledger import Ledger, freeze, key, state, thaw
 from embed_core.errors import ConfigurationError, EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, visit
 
 Transformation: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
-"""Makes nodes from nodes; one with an `acall` is awaited by `arun`."""
+"""Makes nodes from nodes; `arun` awaits its `acall`, where it has one."""
 
 
 class IngestionResult(list[Any]):
-    """The nodes of a run, in the order of their documents, and what is different from the run before.
+    """The nodes of a run, in the order of their documents, and the differences from the run before.
 
     To keep a vector database up to date, delete `stale` from it and upsert `fresh`; after a crash between the two,
     upsert all nodes.
@@ -55,7 +55,7 @@ class IngestionPipeline:
     results kept by document and content; one without runs every time.
 
     Attributes:
-        transformations: what to do, in order: callables from nodes to nodes, with an optional `acall`.
+        transformations: callables from nodes to nodes, in order, with an optional `acall`.
         cache: keeps vectors and results between runs; a `SQLiteKVStore` between processes too. A model that has an
             `embeddings_cache` keeps its vectors there instead.
         name: tells pipelines apart that share a cache.
@@ -77,7 +77,7 @@ class IngestionPipeline:
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what would leave documents as they are.
+        """Check the number of workers: with none, documents would stay as they are.
 
         Raises:
             ConfigurationError: `num_workers` is below 1.
@@ -97,12 +97,12 @@ class IngestionPipeline:
         """Return the nodes that documents give, with their vectors.
 
         Args:
-            documents: what to transform, each with an `id_` of its own. With random ids, which are the default, all
-                documents look new to the next process, though their text is not embedded again.
-            nodes: the same, for what is split already.
+            documents: each with an `id_` of its own. With random ids, which are the default, all documents look new to
+                the next process, though their text is not embedded again.
+            nodes: the same, for text that is split already.
             show_progress: show a bar that counts nodes as they are embedded.
-            delete_missing: what earlier runs knew and this one is not given is gone; else it is just left alone. For
-                one process at a time.
+            delete_missing: documents that earlier runs knew and this one is not given are gone; else they are just
+                left alone. For one process at a time.
 
         Raises:
             InvalidInputError: an input is no node or cannot be compared, two have one id, or a transformation gives
@@ -125,7 +125,7 @@ class IngestionPipeline:
     async def _run(
         self, io: IO, inputs: Mapping[str, Any], show_progress: bool, delete_missing: bool
     ) -> IngestionResult:
-        await io.call(lambda: [state(node) for node in inputs.values()])  # what cannot be compared is found at once
+        await io.call(lambda: [state(node) for node in inputs.values()])  # refuses nodes that cannot be compared
         outputs = {id_: [node] for id_, node in inputs.items()}
         for transformation in self.transformations:
             if isinstance(transformation, BaseEmbedding):
@@ -134,34 +134,34 @@ class IngestionPipeline:
             else:
                 one = partial(self._transform, io, transformation, outputs)
                 await io.map(one, list(outputs), workers=min(self.num_workers, len(outputs)))
-        return await io.call(lambda: self._account(outputs, delete_missing))
+        return await io.call(lambda: self._compared(outputs, delete_missing))
 
     async def _transform(self, io: IO, transform: Any, outputs: dict[str, list[Any]], id_: str) -> None:
-        """Replace a document's nodes by what the transformation makes of them, or made of them before."""
-        nodes, ledger = outputs[id_], Ledger(self.cache)
+        """Replace a document's nodes by the result of the transformation, now or in an earlier run."""
+        nodes, history = outputs[id_], History(self.cache)
         if not isinstance(fingerprint := getattr(transform, "fingerprint", None), str):
             outputs[id_] = await _call(io, transform, nodes, id_)
             return
         given = await io.call(lambda: [[node.id_, state(node)] for node in nodes])
-        name = key("result", fingerprint, id_)
-        note = (await visit(self.cache, io, lambda: ledger.notes([name]))).get(name)
-        if note is not None and note["given"] == given:
-            outputs[id_] = thaw(note["nodes"])
+        key = key_of("result", fingerprint, id_)
+        kept = (await visit(self.cache, io, lambda: history.read([key]))).get(key)
+        if kept is not None and kept["given"] == given:
+            outputs[id_] = thaw(kept["nodes"])
             return
         outputs[id_] = await _call(io, transform, nodes, id_)
         if (frozen := freeze(outputs[id_])) is not None:
-            await visit(self.cache, io, lambda: ledger.keep_notes({name: {"given": given, "nodes": frozen}}))
+            await visit(self.cache, io, lambda: history.write({key: {"given": given, "nodes": frozen}}))
 
-    def _account(self, outputs: Mapping[str, list[Any]], delete_missing: bool) -> IngestionResult:
-        """Compare with the run before, and remember this one."""
-        ledger, result = Ledger(self.cache), IngestionResult(chain.from_iterable(outputs.values()))
-        everything = key("documents", self.name)
-        known: list[str] = ledger.notes([everything]).get(everything, [])
+    def _compared(self, outputs: Mapping[str, list[Any]], delete_missing: bool) -> IngestionResult:
+        """Return the nodes and their differences from the run before; keep the state for the next run."""
+        history, result = History(self.cache), IngestionResult(chain.from_iterable(outputs.values()))
+        everything = key_of("documents", self.name)
+        known: list[str] = history.read([everything]).get(everything, [])
         gone = dict.fromkeys(id_ for id_ in known if id_ not in outputs) if delete_missing else {}
         result.removed = list(gone)
-        names = {id_: key("document", self.name, id_) for id_ in [*outputs, *result.removed]}
-        notes = ledger.notes(names.values())
-        before: dict[str, dict[str, str]] = {id_: notes[name] for id_, name in names.items() if name in notes}
+        keys = {id_: key_of("document", self.name, id_) for id_ in [*outputs, *gone]}
+        kept = history.read(keys.values())
+        before: dict[str, dict[str, str]] = {id_: kept[key] for id_, key in keys.items() if key in kept}
         now = {id_: {node.id_: state(node) for node in nodes} for id_, nodes in outputs.items()}
         for id_, nodes in outputs.items():
             old = before.get(id_)
@@ -169,14 +169,14 @@ class IngestionPipeline:
             result.fresh += [node for node in nodes if (old or {}).get(node.id_) != now[id_][node.id_]]
         there = {node.id_ for node in result}
         result.stale = [id_ for old in before.values() for id_ in old if id_ not in there]
-        kept = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in gone]
-        ledger.keep_notes({names[id_]: now[id_] for id_ in outputs} | {everything: kept})
-        ledger.forget(names[id_] for id_ in result.removed)
+        ids = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in gone]
+        history.write({keys[id_]: now[id_] for id_ in outputs} | {everything: ids})
+        history.forget(keys[id_] for id_ in gone)
         return result
 
 
 async def _embed(io: IO, model: BaseEmbedding, nodes: Sequence[Any], cache: KVStore, show_progress: bool) -> None:
-    """Give every node its vector; one that is known is not made again, and a failure names nodes."""
+    """Give every node its vector, from the cache where it is there; a failure names nodes."""
     store = cache if model.embeddings_cache is None else None
     try:
         await model._embed_nodes(runner(model) if io.blocking else io, nodes, show_progress=show_progress, cache=store)
@@ -193,7 +193,7 @@ def _inputs(documents: Iterable[Any] | None, nodes: Iterable[Any] | None) -> dic
             msg = f"input {index} is a `{type(node).__name__}`, no node; pass a list of nodes like `Document(text=…)`"
             raise InvalidInputError(msg, indices=[index])
         if node.id_ in inputs:
-            msg = f"input {index} has the id `{node.id_}` of another one; give each document an id of its own"
+            msg = f"input {index} has the id `{node.id_}` of another input; give each document an id of its own"
             raise InvalidInputError(msg, indices=[index])
         inputs[node.id_] = node
     return inputs

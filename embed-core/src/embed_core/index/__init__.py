@@ -1,11 +1,8 @@
 """Texts that can be searched by meaning: files and records to chunks to vectors in LanceDB (extra `index`)."""
 
-from embed_core.index._changes import Changes
 from embed_core.index._index import Index
 from embed_core.index._record import Record
-from embed_core.index._rows import Hit
+from embed_core.index._results import Changes, Hit, Skipped, Stats
 from embed_core.index._sources import read_records
-from embed_core.index._stats import Stats
-from embed_core.index._walk import Skipped
 
 __all__ = ["Changes", "Hit", "Index", "Record", "Skipped", "Stats", "read_records"]

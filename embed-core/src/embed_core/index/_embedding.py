@@ -1,84 +1,144 @@
-"""The vectors of the pieces of some items."""
+"""Where the vectors of an index come from: the model, its provider's batch jobs, or, in a dry run, nowhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import numpy as np
 
-from embed_core._engine import block_size
-from embed_core._types import Vectors
-from embed_core.errors import EmbedError, InvalidInputError
-from embed_core.index._cached import Cached
-from embed_core.index._item import Entry, Piece
-from embed_core.index._walk import Skipped
+from embed_core import BaseEmbedding, Estimate, Vectors, estimate
+from embed_core.errors import ConfigurationError, EmbedError, ProviderError
+from embed_core.index._writer import Embed
+from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 
-Advance: TypeAlias = Callable[[int], object]
-"""Told how many bytes of files are done."""
-
-_SHOWN = 200  # characters of a reason
+CHUNKS_PER_JOB = 50_000  # the most that a job of OpenAI's takes
 
 
-def embed(
-    entries: Sequence[Entry], cached: Cached, made: Mapping[str, Vectors], advance: Advance
-) -> tuple[list[Entry], Vectors, list[Skipped]]:
-    """Return the entries without the pieces that the model refuses, the vectors of the others, and what is refused.
+@contextmanager
+def cache_for(model: BaseEmbedding, path: Path, *, dry_run: bool) -> Iterator[KVStore]:
+    """Lend the model's own cache, or else one in a file, so that a run that is repeated embeds nothing twice.
+
+    The model stays as it is, because other runs may use it meanwhile. A dry run makes no file.
+    """
+    if model.embeddings_cache is not None:
+        yield model.embeddings_cache
+        return
+    with closing(MemoryKVStore() if dry_run and not path.exists() else SQLiteKVStore(path)) as store:
+        yield store
+
+
+class Forecast:
+    """Adds up the cost of embedding; nothing is sent."""
+
+    def __init__(self, model: BaseEmbedding, cache: KVStore, *, batch_jobs: bool) -> None:
+        """Begin at nothing; a job may cost a share of the price only.
+
+        Raises:
+            ConfigurationError: the provider has no jobs.
+        """
+        self._model, self._cache = model, cache
+        self._share = 1.0
+        if batch_jobs:
+            batch_job_of(model)
+            self._share = float(getattr(model, "batch_discount", 1.0))
+        self._seen: set[bytes] = set()
+        self._total = Estimate()
+
+    def add(self, texts: Sequence[str]) -> Vectors:
+        """Count texts that did not come before; return vectors without numbers.
+
+        Raises:
+            InvalidInputError: the model would refuse some of them.
+        """
+        digests = [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts]
+        new = [row for row, digest in enumerate(digests) if digest not in self._seen]
+        try:
+            self._total += estimate(self._model, "text", [texts[row] for row in new], cache=self._cache)
+        except EmbedError as error:
+            error.failed = {new[row]: reason for row, reason in error.failed.items()}
+            raise
+        self._seen.update(digests)
+        return np.empty((len(texts), 0), dtype=np.float32)
+
+    def estimate(self, chunks: int) -> Estimate:
+        """Return the cost of a number of chunks, of which those that came again cost nothing."""
+        again = chunks - self._total.inputs
+        return self._total.at(self._share) + Estimate(inputs=again, cached=again)
+
+
+def batch_job_of(model: BaseEmbedding) -> Callable[..., Vectors]:
+    """Return the model's method `embed_batch_job(texts, *, job_ids, on_submit, cache, show_progress)`.
+
+    A model whose provider has batch jobs has this method, and in `batch_discount` their share of the price.
+
+    Raises:
+        ConfigurationError: the model has none.
+    """
+    method: Callable[..., Vectors] | None = getattr(model, "embed_batch_job", None)
+    if method is None:
+        provider = model.provider or model.class_name()
+        raise ConfigurationError(f"`{provider}` has no batch jobs; leave out `--batch-api` (`batch_jobs=True`)")
+    return method
+
+
+@contextmanager
+def by_jobs(model: BaseEmbedding, cache: KVStore, path: Path, scope: str, *, show_progress: bool) -> Iterator[Embed]:
+    """Lend a function that embeds by jobs; the jobs of a run that was stopped are asked first.
 
     Args:
-        entries: what to embed.
-        cached: what embeds it.
-        made: vectors that are there already, by text.
-        advance: see `Advance`.
+        model: see `batch_job_of`.
+        cache: gets the vectors of a job before the next job is looked at.
+        path: a file that keeps the ids of jobs until their run is done.
+        scope: the sources of the run, so that a run over other sources leaves its jobs alone.
+        show_progress: whether to show a bar.
     """
-    pieces = [(one, piece) for one in entries for piece in one.pieces]
-    size = block_size(cached.model)
-    vectors: list[Vectors] = []
-    told: list[Skipped] = []
-    left_out: set[int] = set()
-    for start in range(0, len(pieces), size):
-        some = pieces[start : start + size]
-        done, refused = _block([piece.text for _, piece in some], cached, made)
-        vectors += [done[row] for row in sorted(done)]
-        told += [_told(*some[row], reason) for row, reason in sorted(refused.items())]
-        left_out |= {id(some[row][1]) for row in refused}
-        advance(sum(one.share for one, _ in some))
-    stacked = np.stack(vectors) if vectors else np.empty((0, 0), dtype=np.float32)
-    return [_without(one, left_out) for one in entries], stacked, told
+    embed_batch_job = batch_job_of(model)
+    noted = JobIds(path, f"{model.fingerprint} {scope}")
+    former = noted.ids
 
-
-def is_refusal(error: EmbedError) -> bool:
-    """Tell whether some inputs are at fault, and nothing else."""
-    return bool(error.failed) and all(isinstance(reason, InvalidInputError) for reason in error.failed.values())
-
-
-def _block(
-    texts: Sequence[str], cached: Cached, made: Mapping[str, Vectors]
-) -> tuple[dict[int, Vectors], dict[int, str]]:
-    """Return the vectors of what the model takes, and why it refuses the rest, both by row."""
-    done = {row: made[text] for row, text in enumerate(texts) if text in made}
-    refused: dict[int, str] = {}
-    while rest := [row for row in range(len(texts)) if row not in done and row not in refused]:
+    def embed(texts: Sequence[str]) -> Vectors:
+        ids = noted.ids
         try:
-            done.update(zip(rest, cached.embed_texts([texts[row] for row in rest]), strict=True))
-        except EmbedError as error:
-            if not is_refusal(error):
+            vectors = embed_batch_job(texts, job_ids=ids, on_submit=noted.add, cache=cache, show_progress=show_progress)
+        except ProviderError as error:
+            if error.status_code != 404 or not ids:
                 raise
-            done.update((rest[index], vector) for index, vector in error.completed.items())
-            refused.update((rest[index], str(reason)) for index, reason in error.failed.items())
-    return done, refused
+            msg = f"{error}: delete `{path}` to send again the texts that the jobs of this index have not answered"
+            raise ConfigurationError(msg) from error
+        noted.keep(former)  # they may hold texts that are still to come
+        return vectors
+
+    yield embed
+    noted.keep([])
 
 
-def _told(one: Entry, piece: Piece, reason: str) -> Skipped:
-    short = " ".join(reason.split())[:_SHOWN]
-    place = f"{one.unit} {piece.first} to {piece.last}"
-    return Skipped(one.item.source, f"{one.item.name}is left out from {place}: {short}")
+class JobIds:
+    """The ids of the jobs of one scope that are not done, in a file."""
 
+    def __init__(self, path: Path, scope: str) -> None:
+        self._path, self._scope = path, scope
+        self._all: dict[str, list[str]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
 
-def _without(one: Entry, left_out: set[int]) -> Entry:
-    pieces = tuple(piece for piece in one.pieces if id(piece) not in left_out)
-    if len(pieces) == len(one.pieces):
-        return one
-    note = None if pieces else "holds nothing that the model takes"
-    return replace(one, item=replace(one.item, note=note), pieces=pieces)
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids, oldest first."""
+        return tuple(self._all.get(self._scope, ()))
+
+    def add(self, job_id: str) -> None:
+        """Keep one more id."""
+        self.keep([*self.ids, job_id])
+
+    def keep(self, ids: Sequence[str]) -> None:
+        """Keep these ids only, and those of other scopes."""
+        self._all[self._scope] = list(ids)
+        jobs = {scope: noted for scope, noted in self._all.items() if noted}
+        if not jobs:
+            self._path.unlink(missing_ok=True)
+            return
+        draft = self._path.with_name(f"{self._path.name}.draft")
+        draft.write_text(json.dumps(jobs, indent=1), "utf-8")
+        draft.replace(self._path)

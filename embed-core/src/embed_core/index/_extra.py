@@ -1,4 +1,4 @@
-"""The packages of the extra `index`, loaded when they are needed."""
+"""The packages of the extra `index`, imported on first use."""
 
 from __future__ import annotations
 

@@ -1,22 +1,22 @@
-"""The folder of an index: what else lies in it beside the table."""
+"""The folder of an index: the names in it, and the lock that lets one run write at a time."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from embed_core import BaseEmbedding
-from embed_core.errors import ConfigurationError
-from embed_core.index._cached import Cached
-from embed_core.index._walk import TABLE_FOLDER
-from embed_core.kvstore import SQLiteKVStore
+from embed_core.errors import ConfigurationError, EmbedError
 
+TABLE: Final = "chunks.lance"
+"""Marks a folder as an index."""
 CACHE: Final = "cache.sqlite"
-LOCK: Final = "write.lock"
 JOBS: Final = "jobs.json"
-_OURS = (CACHE, LOCK, JOBS, TABLE_FOLDER)
+_LOCK: Final = "write.lock"
+_HOLDER: Final = "write.pid"
+_OURS = (TABLE, CACHE, JOBS, _LOCK, _HOLDER)
 
 
 def check_new(folder: Path) -> None:
@@ -37,10 +37,20 @@ def check_new(folder: Path) -> None:
 
 
 @contextmanager
-def cached(model: BaseEmbedding, path: Path | None) -> Iterator[Cached]:
-    """Lend a cache to a model that has none, so that nothing is embedded twice by a run that had to be repeated."""
-    if model.embeddings_cache is not None or path is None:
-        yield Cached(model)
-        return
-    with closing(SQLiteKVStore(path)) as store:
-        yield Cached(model, store)
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder while the block runs; the system releases it when the process ends, however it ends.
+
+    Raises:
+        EmbedError: another process, or another thread of this one, holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    holder = folder / _HOLDER
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            holder.write_text(str(os.getpid()), "ascii")
+            yield
+    except Timeout as error:
+        pid = holder.read_text("ascii") if holder.exists() else "unknown"
+        msg = f"`{folder}` is being written by another run (process {pid}); wait until it is done, or stop it"
+        raise EmbedError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
-from embed_core.index._document import Document
+from embed_core.index._parsed import ParsedText
 
 _SILENT = {"script", "style", "template", "noscript", "svg"}
 _INLINE = {
@@ -15,25 +15,18 @@ _INLINE = {
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 
 
-def read_html(markup: str) -> Document:
+def read_html(markup: str) -> ParsedText:
     """Return the visible text; elements that are no part of a sentence begin a new paragraph."""
     reader = _Reader()
     reader.feed(markup)
     reader.close()
-    return Document("".join(reader.parts), reader.offsets, reader.numbers)
+    return ParsedText("".join(reader.parts), reader.offsets, reader.numbers)
 
 
 def declared_charset(data: bytes) -> str | None:
-    """Return the encoding that a page says it has, where Python knows it."""
+    """Return the encoding that a page says it has."""
     found = _CHARSET.search(data[:4096])
-    if found is None:
-        return None
-    name = found[1].decode("ascii", "replace")
-    try:
-        "".encode(name)
-    except LookupError:
-        return None
-    return name
+    return None if found is None else found[1].decode("ascii", "replace")
 
 
 class _Reader(HTMLParser):

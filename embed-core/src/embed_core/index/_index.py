@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from embed_core import BaseEmbedding, resolve_embed_model
-from embed_core._splitting import TextSplitter
+from embed_core import BaseEmbedding, TextSplitter, block_size, embed, resolve_embed_model
 from embed_core.errors import ConfigurationError, InvalidInputError
-from embed_core.index._changes import Changes
-from embed_core.index._folder import CACHE, LOCK, cached, check_new
-from embed_core.index._jobs import JobWriter
-from embed_core.index._lock import only_writer
+from embed_core.index._embedding import CHUNKS_PER_JOB, Forecast, by_jobs, cache_for
+from embed_core.index._files import FileRun
+from embed_core.index._folder import CACHE, JOBS, check_new, only_writer
+from embed_core.index._header import Header
 from embed_core.index._record import Record
-from embed_core.index._record_sync import RecordSync
-from embed_core.index._rows import Hit
+from embed_core.index._records import RecordRun
+from embed_core.index._results import Changes, Hit, Skipped, Stats
 from embed_core.index._similar import similar
-from embed_core.index._stamp import Stamp
-from embed_core.index._stats import Stats
 from embed_core.index._store import Store
-from embed_core.index._sync import Sync
-from embed_core.index._walk import Skipped, canonical
-from embed_core.index._weigher import Weigher
-from embed_core.index._writer import Writer
+from embed_core.index._walk import canonical
+from embed_core.index._writer import CHUNKS_PER_COMMIT, Embed, Writer
 
 _CHUNK_SIZE = 800  # characters: some 200 tokens, which the smallest models in use take whole
 _CHUNK_OVERLAP = 80
@@ -50,8 +45,9 @@ class Index:
         """Name a folder; it is made by the first `add`.
 
         Args:
-            folder: an index, or where one is to be.
-            model: whatever `resolve_embed_model` takes; None means the one that built the index.
+            folder: an index, or the place for a new one.
+            model: a model, or a spec or saved configuration for `resolve_embed_model`; None means the model that
+                built the index.
             chunk_size: most characters of a chunk, by default 800; fixed when the index is made.
             chunk_overlap: most characters that a chunk repeats of the one before it, by default 80; fixed as well.
             store_text: whether the texts are kept beside their vectors, by default True; fixed as well.
@@ -71,12 +67,9 @@ class Index:
             ConfigurationError: there is neither a model nor an index.
         """
         if self._model is None:
-            store = self._store()
-            if store is None and self._given is None:
-                raise ConfigurationError(self._no_index())
-            model = resolve_embed_model(self._given if store is None or self._given is not None else store.stamp.model)
-            if store is not None:
-                store.stamp.check(model, self.folder)
+            model = resolve_embed_model(self._existing().header.model if self._given is None else self._given)
+            if (store := self._store()) is not None:
+                store.header.check(model, self.folder)
             self._model = model
         return self._model
 
@@ -88,15 +81,16 @@ class Index:
         dry_run: bool = False,
         batch_jobs: bool = False,
     ) -> Changes:
-        """Bring the index up to date with files and folders; return what was done.
+        """Bring the index up to date with files and folders; return the changes.
 
-        Embeds what is new or has changed since the last time, and removes what is gone below the paths. Whatever stops
-        it, what is finished is kept, and the next call goes on from there. Files that cannot be read are listed.
+        Embeds new and changed text, and removes files that are gone below the paths. When the run is stopped, its
+        finished work is kept, and the next call goes on from there. Files that cannot be read are listed.
 
         Args:
             paths: files and folders.
             show_progress: whether to show a bar.
-            dry_run: only return what would be done, with an estimate of what it takes; nothing is sent or written.
+            dry_run: only return the changes that there would be, with an estimate of their cost; nothing is sent or
+                written.
             batch_jobs: embed by the jobs of the model's provider, which are cheaper and take up to a day; a run that
                 was stopped goes on with the jobs that it has sent.
 
@@ -106,9 +100,11 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         roots = [canonical(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        jobs = partial(JobWriter, scope=os.pathsep.join(sorted(roots)), show_progress=show_progress)
-        with self._writer(jobs if batch_jobs else None, dry_run=dry_run) as writer:
-            Sync(self.folder, writer, self._splitter()).run(roots, show_progress=show_progress)
+        scope = os.pathsep.join(sorted(roots))
+        with self._run(scope, show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs) as writer:
+            store = self._store()
+            known = {} if store is None else store.files()
+            FileRun(self.folder, self._splitter(), known, writer).run(roots, show_progress=show_progress)
         return writer.changes
 
     def add_records(
@@ -121,16 +117,16 @@ class Index:
         dry_run: bool = False,
         batch_jobs: bool = False,
     ) -> Changes:
-        """Bring the index up to date with all records of a source; return what was done.
+        """Bring the index up to date with all records of a source; return the changes.
 
-        A record is known by its source and its id. What is new or has another text is embedded; where only metadata
-        have changed, they are kept without embedding. Records that an earlier call found in the same source under the
-        same prefix, and this one does not, are removed. Of each record only its id and a hash are held in memory.
+        A record is known by its source and its id. New and changed texts are embedded; where only metadata have
+        changed, they are kept without embedding. Records that an earlier call found in the same source under the same
+        prefix, and this one does not, are removed. Of each record only its id and a hash are held in memory.
 
         Args:
             records: see `read_records`; a `Skipped` stands for a row that cannot be read, and while there is one,
                 nothing is removed.
-            source: what the records come from: a name, or the path of a file.
+            source: the source of the records: a name, or the path of a file.
             prefix: put before every id.
             show_progress: whether to show a bar.
             dry_run: see `add`.
@@ -142,9 +138,11 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         name = source if isinstance(source, str) else canonical(source)
-        jobs = partial(JobWriter, scope=f"{name} {prefix}", show_progress=show_progress)
-        with self._writer(jobs if batch_jobs else None, dry_run=dry_run) as writer:
-            RecordSync(writer, self._splitter(), name, prefix).run(records, show_progress=show_progress)
+        scope = f"{name} {prefix}"
+        with self._run(scope, show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs) as writer:
+            store = self._store()
+            known = () if store is None else store.records(name)
+            RecordRun(name, prefix, self._splitter(), known, writer).run(records, show_progress=show_progress)
         return writer.changes
 
     def search(self, question: str, k: int = 5, *, prefix: str = "") -> list[Hit]:
@@ -171,8 +169,8 @@ class Index:
     def similar(self, item: str, k: int = 5, *, source: str | os.PathLike[str] | None = None) -> list[Hit]:
         """Return the nearest chunk of each of the `k` files and records nearest to one, the best first.
 
-        What is compared is the mean of its vectors, weighted by length. It itself is left out; its equals are not.
-        No model is needed.
+        Chunks are compared with the mean of the item's vectors, weighted by length. The item itself is left out; its
+        equals are not. No model is needed.
 
         Args:
             item: the id of a record, or else the path of a file.
@@ -188,12 +186,22 @@ class Index:
         return similar(self._existing(), item, k, name)
 
     def stats(self) -> Stats:
-        """Return what the index holds.
+        """Return the numbers of files, records and chunks, the model, and the room on the disk.
 
         Raises:
             ConfigurationError: there is no index in the folder.
         """
-        return Stats.of(self.folder, self._existing())
+        store = self._existing()
+        header = store.header
+        return Stats(
+            folder=str(self.folder),
+            model=header.model_label,
+            fingerprint=header.fingerprint,
+            dimension=header.dimension,
+            bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+            created=header.created,
+            **store.counts(),
+        )
 
     @property
     def exists(self) -> bool:
@@ -209,55 +217,61 @@ class Index:
         return self._opened
 
     def _existing(self) -> Store:
-        store = self._store()
-        if store is None:
-            raise ConfigurationError(self._no_index())
+        if (store := self._store()) is None:
+            msg = f"there is no index in `{self.folder}`; make one with `embed index PATH --into {self.folder}`"
+            raise ConfigurationError(msg)
         return store
 
-    def _no_index(self) -> str:
-        return f"there is no index in `{self.folder}`; make one with `embed index PATH --into {self.folder}`"
-
-    @contextmanager
-    def _writer(self, jobs: Callable[..., JobWriter] | None, *, dry_run: bool) -> Iterator[Writer]:
-        """Lend what a run writes with, while no other run writes; `jobs` makes it where there are to be jobs."""
+    def _run(
+        self, scope: str, *, show_progress: bool, dry_run: bool, batch_jobs: bool
+    ) -> AbstractContextManager[Writer]:
+        """Return the run, real or dry, that lends a writer."""
         if not self.exists:
             check_new(self.folder)
         self._splitter()
-        model, cache = self.model, self.folder / CACHE
         if dry_run:
-            with cached(model, cache if cache.exists() else None) as lent:
-                yield Weigher(self.folder, self._store(), lent, self._new_stamp, batch_jobs=jobs is not None)
-            return
+            return self._dry_run(batch_jobs=batch_jobs)
+        return self._real_run(scope, batch_jobs=batch_jobs, show_progress=show_progress)
+
+    @contextmanager
+    def _dry_run(self, *, batch_jobs: bool) -> Iterator[Writer]:
+        with cache_for(self.model, self.folder / CACHE, dry_run=True) as cache:
+            forecast = Forecast(self.model, cache, batch_jobs=batch_jobs)
+            writer = Writer(forecast.add, None, self._create, at_once=CHUNKS_PER_COMMIT)
+            yield writer
+        writer.changes.estimate = forecast.estimate(writer.changes.chunks)
+
+    @contextmanager
+    def _real_run(self, scope: str, *, batch_jobs: bool, show_progress: bool) -> Iterator[Writer]:
+        """Lend a writer while no other run writes."""
+        model, path = self.model, self.folder / CACHE
         self.folder.mkdir(parents=True, exist_ok=True)
-        with only_writer(self.folder / LOCK), cached(model, cache) as lent:
+        with only_writer(self.folder), cache_for(model, path, dry_run=False) as cache:
             self._opened = None
             if (store := self._store()) is not None:  # another process may have made it just now
-                store.stamp.check(model, self.folder)
-            writer = (jobs or Writer)(self.folder, store, lent, self._new_stamp)
-            yield writer
-        self._opened = writer.store
+                store.header.check(model, self.folder)
+            make: AbstractContextManager[Embed] = nullcontext(partial(embed, model, "text", cache=cache))
+            at_once = min(block_size(model), CHUNKS_PER_COMMIT)
+            if batch_jobs:
+                make = by_jobs(model, cache, self.folder / JOBS, scope, show_progress=show_progress)
+                at_once = CHUNKS_PER_JOB
+            with make as embed_:
+                writer = Writer(embed_, store, self._create, at_once=at_once)
+                yield writer
+            writer.finish()
 
-    def _new_stamp(self, dimension: int) -> Stamp:
-        return Stamp.of(self.model, dimension, self._splitter(), store_text=self._fixed["store_text"] is not False)
+    def _create(self, dimension: int) -> Store:
+        store_text = self._fixed["store_text"] is not False
+        return Store.create(self.folder, Header.of(self.model, dimension, self._splitter(), store_text=store_text))
 
     def _splitter(self) -> TextSplitter:
-        """Return what cuts texts: as in the index, where there is one."""
-        store = self._store()
-        if store is None:
-            size, overlap = self._fixed["chunk_size"], self._fixed["chunk_overlap"]
-            size = _CHUNK_SIZE if size is None else size
-            return TextSplitter(size, min(_CHUNK_OVERLAP, size // 10) if overlap is None else overlap)
-        _check_fixed(store.stamp, self._fixed)
-        return TextSplitter(store.stamp.chunk_size, store.stamp.chunk_overlap)
-
-
-def _check_fixed(stamp: Stamp, wanted: Mapping[str, int | None]) -> None:
-    for name, value in wanted.items():
-        if value not in {None, built := getattr(stamp, name)}:
-            msg = (
-                f"`{name}` is {value}, but the index was built with {built}; leave it out, or index into another folder"
-            )
-            raise ConfigurationError(msg)
+        """Return the splitter of texts: as in the index, where there is one."""
+        if (store := self._store()) is not None:
+            store.header.check_fixed(**self._fixed)
+            return TextSplitter(store.header.chunk_size, store.header.chunk_overlap)
+        size, overlap = self._fixed["chunk_size"], self._fixed["chunk_overlap"]
+        size = _CHUNK_SIZE if size is None else size
+        return TextSplitter(size, min(_CHUNK_OVERLAP, size // 10) if overlap is None else overlap)
 
 
 def _check_count(k: object) -> None:

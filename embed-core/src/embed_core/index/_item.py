@@ -1,10 +1,13 @@
-"""What an index holds: items, which are files or records, and the pieces of their texts."""
+"""Items, which are files or records, and the chunks of their texts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Self
 
-from embed_core.index._document import Unit
+from embed_core import TextSplitter
+from embed_core.index._parsed import ParsedText, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +15,13 @@ class Item:
     """A file or a record as it was when it was last read.
 
     Attributes:
-        source: a file's canonical path, or what a record comes from.
+        source: a file's canonical path, or the source of a record.
         id: tells the records of a source apart; empty for a file.
-        digest: of a file's bytes or a record's text.
-        note: why it holds nothing to search, or None.
+        digest: of a file's bytes or a record's text; empty until it is read.
+        note: the reason why it has no chunks, or None.
         size: a file's bytes.
         mtime_ns: 0 where the file was so young that a later change might have shown the same time.
-        prefix: what was put before a record's own id.
+        prefix: the text before a record's own id.
         metadata: a record's other columns as JSON, or None.
     """
 
@@ -33,7 +36,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What a list of skipped items says after the source; empty for a file."""
+        """The words after the source in a list of skipped items; empty for a file."""
         return f"record `{self.id}` " if self.id else ""
 
 
@@ -49,8 +52,8 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An item with its pieces, ready to be embedded.
+class ChunkedItem:
+    """A new or changed item with its chunks, ready to be embedded.
 
     Attributes:
         held: whether the table holds an earlier state of it.
@@ -63,5 +66,17 @@ class Entry:
 
     @property
     def share(self) -> int:
-        """How many bytes of a file count as done with each piece."""
+        """The bytes of a file that are done with each chunk."""
         return self.item.size // max(1, len(self.pieces))
+
+    @classmethod
+    def cut(cls, item: Item, parsed: ParsedText, splitter: TextSplitter, *, held: bool) -> Self:
+        """Return an item with the chunks of its text."""
+        chunks = splitter.split(parsed.text, parsed.syntax, parsed.language)
+        pieces = tuple(Piece(*chunk, *parsed.place(chunk.start, chunk.end)) for chunk in chunks)
+        return cls(item if pieces else replace(item, note="holds no text"), parsed.unit, pieces, held)
+
+
+def digest(data: bytes) -> str:
+    """Return a hash of some content, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

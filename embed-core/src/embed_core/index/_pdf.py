@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
-from embed_core.index._document import Document, UnreadableError
 from embed_core.index._extra import extra
+from embed_core.index._parsed import ParsedText, UnreadableError
 
 _BETWEEN = "\n\n"
 
 
-def read_pdf(data: bytes) -> Document:
+def read_pdf(data: bytes) -> ParsedText:
     """Return the text of all pages; a page that cannot be read is left out.
 
     Raises:
@@ -26,7 +26,7 @@ def read_pdf(data: bytes) -> Document:
             reader = pypdf.PdfReader(BytesIO(data))
             locked = reader.is_encrypted and not reader.decrypt("")
             count = 0 if locked else len(reader.pages)
-        except Exception as error:  # pypdf raises whatever a damaged file runs it into
+        except Exception as error:  # a damaged file can make pypdf raise any exception
             raise UnreadableError(f"is no PDF that can be read ({type(error).__name__}: {error})") from error
         if locked:
             raise UnreadableError("is an encrypted PDF; save it without its password")
@@ -37,7 +37,7 @@ def read_pdf(data: bytes) -> Document:
     for text in texts:
         offsets.append(offset)
         offset += len(text) + len(_BETWEEN)
-    return Document(_BETWEEN.join(texts), offsets, range(1, len(texts) + 1), unit="page")
+    return ParsedText(_BETWEEN.join(texts), offsets, range(1, len(texts) + 1), unit="page")
 
 
 def _page(reader: Any, number: int) -> str:
@@ -51,7 +51,7 @@ def _page(reader: Any, number: int) -> str:
 
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keep a logger from telling about every flaw of a file that it then reads all the same."""
+    """Silence a logger that reports every flaw of a file which it then reads all the same."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -6,9 +6,9 @@ import codecs
 import re
 from pathlib import PurePath
 
-from embed_core._splitting import Syntax
-from embed_core.index._document import Document, UnreadableError
+from embed_core import Syntax
 from embed_core.index._html import declared_charset, read_html
+from embed_core.index._parsed import ParsedText, UnreadableError
 from embed_core.index._pdf import read_pdf
 
 _MARKDOWN = {".md", ".markdown", ".mdown", ".mdx"}
@@ -30,13 +30,15 @@ _MEGABYTE = 1_000_000
 _MOST_TEXT = 20 * _MEGABYTE
 _MOST_PDF = 200 * _MEGABYTE  # most of it pictures and fonts
 
-_BOMS = (
+MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: it begins with the same two bytes
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+"""The byte order marks at the start of a text, with its encoding."""
+
 _PRINTABLE = bytes({*range(0x20, 0x100), *b"\t\n\v\f\r\b\x1b"} - {0x7F})
 _MOST_CONTROL = 0.01  # of the bytes of a text; in compressed data and machine code it is a tenth and more
 _MOST_FOREIGN = 0.3  # of the bytes of a Western text are no ASCII; of Cyrillic or Chinese ones, most
@@ -47,7 +49,7 @@ def most_bytes(source: str) -> int:
     return _MOST_PDF if _suffix(source) == ".pdf" else _MOST_TEXT
 
 
-def read(source: str, data: bytes) -> Document:
+def read(source: str, data: bytes) -> ParsedText:
     """Return a file's text with the places of its parts.
 
     Raises:
@@ -62,19 +64,19 @@ def read(source: str, data: bytes) -> Document:
         return read_pdf(data)
     is_html = suffix in _HTML
     text = decode(data, declared_charset(data) if is_html else None)
-    document = read_html(text) if is_html else plain(text, suffix)
-    if not document.text.strip():
+    parsed = read_html(text) if is_html else plain(text, suffix)
+    if not parsed.text.strip():
         raise UnreadableError("holds no text")
-    return document
+    return parsed
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
-    """Decode text by its byte order mark, as declared, as UTF-8, or else as Windows-1252.
+    """Return text decoded by its byte order mark, as declared, as UTF-8, or else as Windows-1252.
 
     Raises:
         UnreadableError: the bytes are no text, or of an encoding that only guessing could find.
     """
-    for mark, encoding in _BOMS:
+    for mark, encoding in MARKS:
         if data.startswith(mark):
             return data.decode(encoding, "replace")
     if len(data.translate(None, _PRINTABLE)) > _MOST_CONTROL * len(data):
@@ -92,11 +94,11 @@ def decode(data: bytes, declared: str | None = None) -> str:
         return data.decode("latin-1")
 
 
-def plain(text: str, suffix: str = "") -> Document:
-    """Return a text with its lines; what is no Markdown or source code by its suffix is just text."""
+def plain(text: str, suffix: str = "") -> ParsedText:
+    """Return a text with its lines, as Markdown or source code where its suffix says so."""
     offsets = [0, *(line.end() for line in re.finditer("\n", text))]
     syntax: Syntax = "markdown" if suffix in _MARKDOWN else "code" if suffix in _LANGUAGE_OF else "text"
-    return Document(text, offsets, range(1, len(offsets) + 1), syntax=syntax, language=_LANGUAGE_OF.get(suffix))
+    return ParsedText(text, offsets, range(1, len(offsets) + 1), syntax=syntax, language=_LANGUAGE_OF.get(suffix))
 
 
 def _valid(text: str) -> str:

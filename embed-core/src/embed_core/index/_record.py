@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embed_core.index._document import UnreadableError
-from embed_core.index._entry import digest
-from embed_core.index._item import Item
+from embed_core.index._item import Item, digest
+from embed_core.index._parsed import UnreadableError
 
 _SHOWN = 80
 
@@ -21,9 +20,9 @@ class Record:
 
     Attributes:
         id: tells the records of one source apart; None makes one from the text.
-        text: what is embedded.
-        metadata: what else is known, as JSON types; kept and returned, not embedded.
-        place: where it stands in its source, for messages, such as "line 7".
+        text: the text to embed.
+        metadata: other values, as JSON types; kept and returned, not embedded.
+        place: its place in the source, for messages, such as "line 7".
     """
 
     id: str | None
@@ -32,11 +31,11 @@ class Record:
     place: str = ""
 
 
-def item(record: Record, source: str, prefix: str) -> Item:
+def item_of(record: Record, source: str, prefix: str) -> Item:
     """Return a record as an item of an index; its id is empty where it is to be made from the text.
 
     Raises:
-        UnreadableError: something of it cannot be kept.
+        UnreadableError: a value of it cannot be kept.
     """
     _check(record.id, record.text)
     try:
@@ -55,7 +54,7 @@ def item(record: Record, source: str, prefix: str) -> Item:
 
 
 def state(item: Item) -> bytes:
-    """Return some bytes that tell whether a record has changed: in its text the first 16, in its metadata the rest."""
+    """Return a hash of a record: of its text in the first 16 bytes, of its metadata in the rest."""
     return bytes.fromhex(item.digest) + hashlib.blake2b((item.metadata or "").encode(), digest_size=8).digest()
 
 
@@ -65,10 +64,12 @@ def same_text(one: bytes, other: bytes) -> bool:
 
 
 def _check(id_: Any, text: Any) -> None:
-    """Refuse what a program may have put in the wrong place."""
+    """Refuse values that a program may have put in the wrong place."""
     if isinstance(id_, str) and not id_.strip():
         raise UnreadableError("has no id")
     if not isinstance(id_, str | None):
         raise UnreadableError(f"has a `{type(id_).__name__}` for its id; expected a `str`")
     if not isinstance(text, str):
         raise UnreadableError(f"has a `{type(text).__name__}` for its text; expected a `str`")
+    if id_ is None and not text.strip():
+        raise UnreadableError("holds no text")

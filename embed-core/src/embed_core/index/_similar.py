@@ -1,4 +1,4 @@
-"""What is near to something that an index holds already."""
+"""The items of an index that are nearest to one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embed_core.errors import InvalidInputError
 from embed_core.index._item import Item
-from embed_core.index._rows import Hit
+from embed_core.index._results import Hit
 from embed_core.index._store import Store
 from embed_core.index._walk import canonical, is_under
 
@@ -53,14 +53,14 @@ def _find(store: Store, id_: str, source: str | None) -> Item:
     if source is None and (file := files.get(canonical(id_))) is not None:
         return file
     names = _names(store, files, source)
-    near = dict.fromkeys(names[one] for one in difflib.get_close_matches(id_, names, n=_NEAR))
+    near = dict.fromkeys(names[name] for name in difflib.get_close_matches(id_, names, n=_NEAR))
     hint = f"; near to it: {', '.join(f'`{name}`' for name in near)}" if near else ""
     where = "" if source is None else f" of `{source}`"
     raise InvalidInputError(f"the index holds no record{where} and no file `{id_}`{hint}")
 
 
 def _names(store: Store, files: Iterable[str], source: str | None) -> dict[str, str]:
-    """Return what somebody may have meant to type, with how it should be typed."""
+    """Return near names of records and files, each with the form in which it should be typed."""
     names = {id_: id_ for id_ in islice(store.ids(source), _LOOKED_AT)}
     here = canonical(".")
     for file in files if source is None else ():

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from embed_core._types import Vectors
+from embed_core import Vectors
 from embed_core.errors import StoreError
+from embed_core.index._arrow import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, chunk_rows, hit, schema, with_items
 from embed_core.index._extra import extra
-from embed_core.index._item import Entry, Item
-from embed_core.index._portions import portions
-from embed_core.index._rows import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, Hit, chunk_rows, hit, schema, with_items
-from embed_core.index._stamp import Stamp
-from embed_core.index._walk import TABLE_FOLDER
+from embed_core.index._folder import TABLE
+from embed_core.index._header import Header
+from embed_core.index._item import ChunkedItem, Item
+from embed_core.index._results import Hit
 
 T = TypeVar("T")
 
-_TABLE = TABLE_FOLDER.removesuffix(".lance")
+_TABLE = TABLE.removesuffix(".lance")
 _ROWS_AT_ONCE = 10_000
 _REFRESHED_AT_ONCE = 2048
 _CACHE_BYTES = 32_000_000
@@ -32,9 +33,9 @@ _LAST = "\U0010ffff"  # sorts behind every character in use
 class Store:
     """The chunks of an index, with the files and records they come from."""
 
-    def __init__(self, table: Any, stamp: Stamp) -> None:
+    def __init__(self, table: Any, header: Header) -> None:
         self._table = table
-        self.stamp = stamp
+        self.header = header
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
@@ -43,23 +44,23 @@ class Store:
         Raises:
             StoreError: there is one that is damaged or of another format.
         """
-        if not (folder / TABLE_FOLDER).is_dir():  # LanceDB would make it
+        if not (folder / TABLE).is_dir():  # LanceDB would make it
             return None
         try:
             table = _connect(folder).open_table(_TABLE)
-            stamp = table.schema.metadata[b"embed_core"]
+            header = table.schema.metadata[b"embed_core"]
         except ValueError:  # begun and not finished
             return None
         except (RuntimeError, OSError, KeyError, TypeError) as error:
             msg = f"the index in `{folder}` is damaged ({str(error)[:200]}); delete the folder and index again"
             raise StoreError(msg) from error
-        return cls(table, Stamp.from_json(stamp, folder))
+        return cls(table, Header.from_json(header, folder))
 
     @classmethod
-    def create(cls, folder: Path, stamp: Stamp) -> Self:
+    def create(cls, folder: Path, header: Header) -> Self:
         """Make an empty store."""
-        table = _connect(folder).create_table(_TABLE, schema=schema(stamp.dimension, stamp.to_json()))
-        return cls(table, stamp)
+        table = _connect(folder).create_table(_TABLE, schema=schema(header.dimension, header.to_json()))
+        return cls(table, header)
 
     def files(self) -> dict[str, Item]:
         """Return the files by name."""
@@ -75,35 +76,35 @@ class Store:
 
     def ids(self, source: str | None) -> Iterator[str]:
         """Yield the ids of the records, of one source or of all."""
-        condition = _equal("number", 0) & ~_equal("id", "")
-        if source is not None:
-            condition &= _equal("source", source)
-        for batch in self._table.search().where(condition).select(["id"]).limit(None).to_batches(_ROWS_AT_ONCE):
-            yield from batch["id"].to_pylist()
+        of_source = ~_equal("id", "") if source is None else ~_equal("id", "") & _equal("source", source)
+        return (row["id"] for row in self._first_rows(of_source, ["id"]))
 
     def _items(self, condition: Any) -> Iterator[Item]:
-        search = self._table.search().where(_equal("number", 0) & condition).select(ITEM_COLUMNS).limit(None)
+        return (Item(**row) for row in self._first_rows(condition, ITEM_COLUMNS))
+
+    def _first_rows(self, condition: Any, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        search = self._table.search().where(_equal("number", 0) & condition).select(columns).limit(None)
         for batch in search.to_batches(_ROWS_AT_ONCE):
-            yield from (Item(**row) for row in batch.to_pylist())
+            yield from batch.to_pylist()
 
-    def add(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Store items that the table does not hold, in one commit."""
-        self._table.add(self._rows(entries, vectors), on_bad_vectors="null")
-
-    def replace(self, entries: Sequence[Entry], vectors: Vectors) -> None:
-        """Put new rows in the place of all that the table holds of some items, in one commit.
+    def write(self, items: Sequence[ChunkedItem], vectors: Mapping[str, Vectors]) -> None:
+        """Store items with the vectors of their chunks, by text: new ones in one commit, and changed ones in another.
 
         The items are files, or records of one source.
         """
-        writing = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
-        writing = writing.when_not_matched_by_source_delete(_one_of([entry.item for entry in entries]))
-        writing.execute(self._rows(entries, vectors), on_bad_vectors="null")
+        new, held = ([one for one in items if one.held is is_held] for is_held in (False, True))
+        if new:
+            self._table.add(self._rows(new, vectors), on_bad_vectors="null")
+        if held:
+            writing = self._table.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
+            writing = writing.when_not_matched_by_source_delete(_one_of([one.item for one in held]))
+            writing.execute(self._rows(held, vectors), on_bad_vectors="null")
 
-    def _rows(self, entries: Sequence[Entry], vectors: Vectors) -> Any:
-        return chunk_rows(entries, vectors, self._table.schema, with_text=self.stamp.store_text)
+    def _rows(self, items: Sequence[ChunkedItem], vectors: Mapping[str, Vectors]) -> Any:
+        return chunk_rows(items, vectors, self._table.schema, with_text=self.header.store_text)
 
     def refresh(self, items: Sequence[Item]) -> None:
-        """Note new data of items whose content is the same: times, metadata."""
+        """Write new data of items whose content is the same: times, metadata."""
         new = {(item.source, item.id): item for item in items}
         for some in portions(self._numbers(items), _REFRESHED_AT_ONCE):
             # Whole rows: given only some columns, LanceDB would read the whole table.
@@ -111,7 +112,7 @@ class Store:
             self._table.merge_insert(KEY).when_matched_update_all().execute(rows, on_bad_vectors="null")
 
     def remove(self, items: Sequence[Item]) -> None:
-        """Forget some files, or some records of one source."""
+        """Remove some files, or some records of one source."""
         for some in portions(self._numbers(items), _ROWS_AT_ONCE):
             self._table.delete(f"_rowid IN ({', '.join(map(str, some))})")
 
@@ -132,7 +133,7 @@ class Store:
         return sorted(map(hit, rows), key=lambda hit: (-hit.score, hit.source, hit.id or "", hit.start))
 
     def _nearest(self, vector: Vectors, k: int, prefix: str) -> Sequence[Mapping[str, Any]]:
-        if not (count := self.count_rows()):
+        if not (count := int(self._table.count_rows())):
             return []
         search = self._table.search(vector, vector_column_name="vector").distance_type("cosine").bypass_vector_index()
         if prefix:
@@ -152,24 +153,13 @@ class Store:
         mean: Vectors = np.average(vectors, axis=0, weights=lengths).astype(np.float32)
         return mean
 
-    def count_rows(self) -> int:
-        """Return the number of rows: the chunks, and the items without text."""
-        return int(self._table.count_rows())
-
-    def count_chunks(self) -> int:
-        """Return the number of chunks."""
-        return int(self._table.count_rows("note IS NULL"))
-
-    def count_files(self) -> int:
-        """Return the number of files with text."""
-        return int(self._table.count_rows("number = 0 AND note IS NULL AND id = ''"))
-
-    def count_records(self) -> int:
-        """Return the number of records with text."""
-        return int(self._table.count_rows("number = 0 AND note IS NULL AND id <> ''"))
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of files with text, of records with text and of chunks."""
+        conditions = {"files": " AND number = 0 AND id = ''", "records": " AND number = 0 AND id <> ''", "chunks": ""}
+        return {name: int(self._table.count_rows(f"note IS NULL{rest}")) for name, rest in conditions.items()}
 
     def tidy(self) -> None:
-        """Merge the parts that many commits leave behind, and delete what earlier versions and killed runs left.
+        """Merge the parts that many commits leave behind, and delete the rest of earlier versions and killed runs.
 
         This may write the whole table again, so it waits for some commits.
         """
@@ -177,11 +167,17 @@ class Store:
             self._table.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
 
 
+def portions(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` items, the last one shorter."""
+    rest = iter(items)
+    return iter(lambda: list(islice(rest, size)), [])
+
+
 def _connect(folder: Path) -> Any:
     lancedb = extra("lancedb")
-    # By default it keeps what it knows of former versions, half a gigabyte after a thousand commits.
+    # By default it keeps its knowledge of former versions, half a gigabyte after a thousand commits.
     session = lancedb.Session(index_cache_size_bytes=_CACHE_BYTES, metadata_cache_size_bytes=_CACHE_BYTES)
-    # Without the interval, a table stays at the version it was opened at, whatever other processes write.
+    # Without the interval, a table stays at the version it was opened at, although other processes write.
     return lancedb.connect(folder, read_consistency_interval=timedelta(0), session=session)
 
 

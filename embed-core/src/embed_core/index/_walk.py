@@ -5,31 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from embed_core.index._folder import TABLE
+from embed_core.index._item import Item
+from embed_core.index._results import Skipped
 
 IGNORED = frozenset({"__pycache__", "node_modules"})
 """Folders of copies and caches; like hidden ones, they are read only when named."""
-
-TABLE_FOLDER = "chunks.lance"
-"""What marks a folder as an index."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file, with what tells at a glance that it has changed."""
-
-    source: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder that is not in the index, and why."""
-
-    source: str
-    reason: str
 
 
 def canonical(path: str | os.PathLike[str]) -> str:
@@ -43,7 +26,7 @@ def is_under(source: str, root: str) -> bool:
 
 
 def is_gone(source: str) -> bool:
-    """Tell whether a file is certainly no more; one that cannot be looked at is not."""
+    """Tell whether a file is certainly gone; a file that cannot be looked at may be there."""
     try:
         return not stat.S_ISREG(os.lstat(source).st_mode) or canonical(source) != source
     except (FileNotFoundError, NotADirectoryError):
@@ -52,8 +35,8 @@ def is_gone(source: str) -> bool:
         return False
 
 
-def walk(roots: Iterable[str], leave_out: str) -> Iterator[Found | Skipped]:
-    """Yield every file under the canonical paths once; never follow a link, which could lead out of them or in circles.
+def walk(roots: Iterable[str], leave_out: str) -> Iterator[Item | Skipped]:
+    """Yield every file under the canonical paths once, unread; follow no link: it could lead out of them or in circles.
 
     Args:
         roots: files and folders; a hidden one that is named here is read.
@@ -76,8 +59,8 @@ def walk(roots: Iterable[str], leave_out: str) -> Iterator[Found | Skipped]:
         yield found
 
 
-def _look(path: str) -> Found | Skipped | None:
-    """Return what a path is; None for a folder."""
+def _look(path: str) -> Item | Skipped | None:
+    """Return a file with its size and time, the reason to skip it, or None for a folder."""
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode):
         return None
@@ -89,14 +72,14 @@ def _look(path: str) -> Found | Skipped | None:
         path.encode()
     except UnicodeEncodeError:
         return Skipped(path.encode(errors="replace").decode(), "has a name that is no valid Unicode; rename it")
-    return Found(path, status.st_size, status.st_mtime_ns)
+    return Item(path, "", size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 def _children(folder: str) -> list[str]:
-    """Return what is in a folder, the last one first; nothing for an index."""
+    """Return the paths in a folder, the last one first; none for an index."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries]
-    if TABLE_FOLDER in names:
+    if TABLE in names:
         return []
     wanted = (name for name in names if name not in IGNORED and not name.startswith("."))
     return [f"{folder.rstrip(os.sep)}{os.sep}{name}" for name in sorted(wanted, reverse=True)]

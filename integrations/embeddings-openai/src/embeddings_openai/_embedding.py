@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Places, Vectors, aembed, embed
+from embed_core.kvstore import KVStore
 from embed_core.middleware.rate_limited import RateLimited
 
 from embeddings_openai import _models
@@ -52,6 +53,7 @@ class OpenAIEmbedding(OpenAIModel):
         job_ids: Sequence[str] = (),
         on_submit: Callable[[str], object] | None = None,
         poll_seconds: float = 30.0,
+        cache: KVStore | None = None,
         show_progress: bool = False,
     ) -> Vectors:
         """Embed texts by OpenAI's Batch API, at half the price and within a day; return shape (n, dimension).
@@ -66,10 +68,11 @@ class OpenAIEmbedding(OpenAIModel):
             job_ids: jobs that were sent before; what they hold is not sent again.
             on_submit: is told the id of every new job.
             poll_seconds: how often to look whether a job is done.
+            cache: a store to use in place of the model's own.
             show_progress: whether to show a bar.
         """
         places = self._by_jobs(job_ids, on_submit, poll_seconds)
-        return embed(self, "text", texts, places=places, show_progress=show_progress)
+        return embed(self, "text", texts, places=places, cache=cache, show_progress=show_progress)
 
     async def aembed_batch_job(
         self,
@@ -78,11 +81,12 @@ class OpenAIEmbedding(OpenAIModel):
         job_ids: Sequence[str] = (),
         on_submit: Callable[[str], object] | None = None,
         poll_seconds: float = 30.0,
+        cache: KVStore | None = None,
         show_progress: bool = False,
     ) -> Vectors:
         """Embed texts by OpenAI's Batch API; see `embed_batch_job`."""
         own = self._by_jobs(job_ids, on_submit, poll_seconds)
-        return await aembed(self, "text", texts, places=own, show_progress=show_progress)
+        return await aembed(self, "text", texts, places=own, cache=cache, show_progress=show_progress)
 
     def _by_jobs(
         self, job_ids: Sequence[str], on_submit: Callable[[str], object] | None, poll_seconds: float

@@ -24,7 +24,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What makes a record of a row.
+    """The columns that become the id and the text of a record.
 
     Attributes:
         id: None makes ids from the texts.
@@ -36,7 +36,7 @@ class Columns:
 
     @classmethod
     def choose(cls, names: Sequence[str], id_: str | None, text: Sequence[str]) -> Self:
-        """Choose what is not given: the columns `id` and `text`, or for the text all but the id."""
+        """Fill in columns that are not given: `id` and `text`, or for the text all but the id."""
         id_ = _named(names, "id") if id_ is None else id_
         if not text:
             found = _named(names, "text")
@@ -47,7 +47,7 @@ class Columns:
         """Refuse columns that are not there.
 
         Raises:
-            ConfigurationError: and which.
+            ConfigurationError: a column is missing.
         """
         for name in (*([] if self.id is None else [self.id]), *self.text):
             if name not in names:
@@ -56,7 +56,7 @@ class Columns:
                 raise ConfigurationError(f"`{where}` has no column `{name}`; {known}")
 
     def record(self, row: Row) -> Record:
-        """Return the record of a row; an id or a text that it has not is empty."""
+        """Return the record of a row; a missing id or text is empty."""
         values = row.values
         parts = [_text(values.get(name)) for name in self.text]
         others = values.keys() - {self.id, *self.text}
@@ -69,10 +69,10 @@ class Columns:
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse columns that their names do not tell apart.
+    """Refuse two columns of one name.
 
     Raises:
-        ConfigurationError: and which.
+        ConfigurationError: two columns have one name.
     """
     for name in names:
         if names.count(name) > 1:
@@ -84,7 +84,7 @@ def _named(names: Sequence[str], wanted: str) -> str | None:
 
 
 def _id(value: Any) -> str:
-    """Return what can be an id as text, and nothing for what cannot."""
+    """Return a value as an id; empty for a value that can be none."""
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
@@ -95,7 +95,7 @@ def _text(value: Any) -> str:
         case None:
             return ""
         case bytes():
-            return value.decode("utf-8", "surrogateescape")  # what is no text is refused later, by its place
+            return value.decode("utf-8", "surrogateescape")  # bytes that are no text are refused later, by their place
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from itertools import chain
 
 from embed_core.errors import InvalidInputError
-from embed_core.index._document import UnreadableError
+from embed_core.index._parsed import UnreadableError
+from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Row, check_names
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
-from embed_core.index._walk import Skipped
 
 DELIMITERS = {"csv": ",;", "tsv": "\t"}
-"""Of which the most frequent in the first line counts: where numbers have commas, Excel writes semicolons."""
+"""By form; the most frequent in the first line counts: where numbers have commas, Excel writes semicolons."""
 
 
 def csv_rows(stream: io.TextIOWrapper, delimiters: str, source: str) -> Iterator[Row | Skipped]:
-    """Yield the rows after the first one, which names the columns, or why a row cannot be read.
+    """Yield the rows after the first one, which names the columns, or the reason why a row cannot be read.
 
     Raises:
         InvalidInputError: there is no first row.

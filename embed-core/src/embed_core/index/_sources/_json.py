@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from embed_core.errors import InvalidInputError
-from embed_core.index._document import UnreadableError
+from embed_core.index._parsed import UnreadableError
+from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Row
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
-from embed_core.index._walk import Skipped
 
 _CHUNK = 1 << 20
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # `NaN` is no JSON, but Python writes it
@@ -20,7 +20,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def jsonl_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]:
-    """Yield the object on each line that is not blank, or why it cannot be read.
+    """Yield the object on each line that is not blank, or the reason why it cannot be read.
 
     Raises:
         InvalidInputError: the file is empty.
@@ -32,9 +32,7 @@ def jsonl_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]
             if line is None:
                 break
             if line.strip():
-                value = _DECODER.decode(line)
-                row = _row(value, lines.number) if isinstance(value, dict) else None
-                yield row or Skipped(source, f"line {lines.number} {_no_object(value)}")
+                yield _row(_DECODER.decode(line), source, lines.number)
         except (UnreadableError, ValueError, RecursionError) as error:
             yield Skipped(source, f"line {lines.number} {_reason(error)}")
     if not lines.number:
@@ -42,7 +40,7 @@ def jsonl_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]
 
 
 def json_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]:
-    """Yield the objects in an array, or why one cannot be read; behind broken JSON, nothing can.
+    """Yield the objects in an array, or the reason why one cannot be read; nothing is read behind broken JSON.
 
     Raises:
         InvalidInputError: the file holds no array.
@@ -56,8 +54,7 @@ def json_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]:
     try:
         while buffer.peek() != "]":
             line = buffer.line
-            value = buffer.value()
-            yield _row(value, line) if isinstance(value, dict) else Skipped(source, f"line {line} {_no_object(value)}")
+            yield _row(buffer.value(), source, line)
             buffer.step_over_comma()
         buffer.check_end()
     except (UnreadableError, ValueError, RecursionError) as error:
@@ -68,7 +65,7 @@ class _Buffer:
     """The part of a stream of JSON that is being read.
 
     Attributes:
-        at: where in it.
+        at: the position in it.
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
@@ -90,7 +87,7 @@ class _Buffer:
             self._fill()
 
     def value(self) -> Any:
-        """Return the next value, which is not read twice more often than it is long."""
+        """Return the next value, read from ever larger parts of the stream until it is whole."""
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self.at)
@@ -121,12 +118,10 @@ class _Buffer:
         self._text, self.at, self._is_all = rest + more, 0, not more
 
 
-def _row(value: dict[str, Any], line: int) -> Row:
-    return Row(f"line {line}", value)
-
-
-def _no_object(value: Any) -> str:
-    return f"holds a `{type(value).__name__}`; expected an object"
+def _row(value: Any, source: str, line: int) -> Row | Skipped:
+    if isinstance(value, dict):
+        return Row(f"line {line}", value)
+    return Skipped(source, f"line {line} holds a `{type(value).__name__}`; expected an object")
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Lines of a text file of any size, of which single ones may be damaged."""
+"""Lines of a text file of any size, of which some may be damaged."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from embed_core.errors import ConfigurationError
-from embed_core.index._document import UnreadableError
+from embed_core.index._parsed import UnreadableError
+from embed_core.index._readers import MARKS
 
 MOST_CHARACTERS = 20_000_000
-"""Of a line; what is longer is no line but a file of another format."""
+"""Of a line; a longer one is a file of another format."""
 
-_MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: it begins with the same two bytes
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _UTF_8 = "utf-8-sig"
 
 
 @contextmanager
 def decoded(stream: BinaryIO, encoding: str | None) -> Iterator[io.TextIOWrapper]:
-    """Lend a stream as text: UTF-8 with or without a byte order mark, or what the mark or the caller says.
+    """Lend a stream as text: as the caller or a byte order mark says, or else UTF-8.
 
     Bytes that are no text become lone surrogates, which `Lines` refuses line by line.
 
@@ -35,7 +30,7 @@ def decoded(stream: BinaryIO, encoding: str | None) -> Iterator[io.TextIOWrapper
     raw: Any = stream
     buffered = io.BufferedReader(raw)
     start = buffered.peek(4)
-    name = encoding or next((name for mark, name in _MARKS if start.startswith(mark)), _UTF_8)
+    name = encoding or next((name for mark, name in MARKS if start.startswith(mark)), _UTF_8)
     try:
         name = _UTF_8 if codecs.lookup(name).name == "utf-8" else name
         text = io.TextIOWrapper(buffered, name, "surrogateescape", newline="\n")
@@ -50,7 +45,7 @@ def decoded(stream: BinaryIO, encoding: str | None) -> Iterator[io.TextIOWrapper
 
 
 class Lines:
-    """Iterates over lines with their ends; one that is damaged raises, and the next call goes on behind it.
+    """Iterates over lines with their ends; a damaged line raises, and the next call goes on behind it.
 
     Attributes:
         number: of the last line, from 1.

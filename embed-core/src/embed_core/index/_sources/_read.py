@@ -1,4 +1,4 @@
-"""Records out of any form of rows."""
+"""Records from rows of any form."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import BinaryIO, Final, Literal, TypeAlias, get_args
 
 from embed_core.errors import ConfigurationError, InvalidInputError
 from embed_core.index._record import Record
+from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Columns, Row
 from embed_core.index._sources._csv import DELIMITERS, csv_rows
 from embed_core.index._sources._json import json_rows, jsonl_rows
 from embed_core.index._sources._lines import decoded
 from embed_core.index._sources._sqlite import sqlite_rows
-from embed_core.index._walk import Skipped, canonical
+from embed_core.index._walk import canonical
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 FORMS: Final[Sequence[str]] = get_args(Form)
@@ -40,7 +41,7 @@ def read_records(
         id_column: the column of the ids; by default `id`, and where there is none, ids are made from the texts.
         text_columns: the columns of the text, joined by line breaks; by default `text`, and where there is none, all
             but the id. All other columns are metadata.
-        encoding: of the text; by default UTF-8, or what a byte order mark says.
+        encoding: of the text; by default that of a byte order mark, or else UTF-8.
         sql: for SQLite, a query; by default all of the only table.
         attach: for SQLite, more files, by the names that the query has for them.
 
@@ -58,7 +59,7 @@ def read_records(
             if columns is None:
                 names = list(row.values)
                 columns = Columns.choose(names, id_column, text_columns)
-                if not form.startswith("json"):  # one object may lack what others have
+                if not form.startswith("json"):  # an object may lack keys of others
                     columns.check(names, name)
             yield columns.record(row)
     except UnicodeError as error:

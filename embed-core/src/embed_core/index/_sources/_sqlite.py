@@ -25,7 +25,7 @@ def sqlite_rows(path: str, sql: str | None, attach: Mapping[str, str]) -> Iterat
         attach: more files, by the names that the query has for them.
 
     Raises:
-        InvalidInputError: a file is none of SQLite's, the query fails or gives no rows, or there are several tables.
+        InvalidInputError: a file is no SQLite database, the query fails or gives no rows, or there are several tables.
         ConfigurationError: two columns have one name.
     """
     try:
@@ -49,7 +49,7 @@ def _uri(path: str) -> str:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")  # what is no text is refused later, by its row
+    return data.decode("utf-8", "surrogateescape")  # bytes that are no text are refused later, by their row
 
 
 def _whole_table(database: sqlite3.Connection, path: str) -> str:
@@ -57,5 +57,5 @@ def _whole_table(database: sqlite3.Connection, path: str) -> str:
     tables = database.execute(_TABLES).fetchall()
     if len(tables) != 1:
         there = f"the tables {', '.join(f'`{name}`' for name, _ in tables)}" if tables else "no table"
-        raise InvalidInputError(f"`{path}` has {there}; name what to read by a query, as in `--sql 'SELECT …'`")
+        raise InvalidInputError(f"`{path}` has {there}; give a query, as in `--sql 'SELECT …'`")
     return str(tables[0][1])

@@ -1,4 +1,4 @@
-"""The text of a file, and where in the file each part of it stands."""
+"""The text of a file with the line or page of each part."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from embed_core._splitting import Syntax
+from embed_core import Syntax
 
 Unit: TypeAlias = Literal["line", "page"]
-"""What a reader of the file counts to find a place in it."""
+"""The unit in which a place in a file is told."""
 
 
 class UnreadableError(Exception):
-    """A file that holds nothing to index; the message is the reason, to be read after the file's name."""
+    """A file or row without text to index; the message is the reason, to be read after its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ParsedText:
     """A text with the line or page of each part.
 
     Attributes:
-        offsets: where in the text a new line or page begins, ascending, the first one 0.
-        numbers: the number, in the file, of the line or page that begins there.
+        offsets: the positions in the text at which a line or page begins, ascending, the first one 0.
+        numbers: the number, in the file, of the line or page that begins at each offset.
     """
 
     text: str

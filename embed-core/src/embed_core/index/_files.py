@@ -1,0 +1,98 @@
+"""A run that brings an index up to date with files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from embed_core import TextSplitter
+from embed_core.errors import InvalidInputError
+from embed_core.index._item import ChunkedItem, Item, digest
+from embed_core.index._parsed import UnreadableError
+from embed_core.index._readers import most_bytes, read
+from embed_core.index._results import Skipped
+from embed_core.index._walk import is_gone, is_under, walk
+from embed_core.index._writer import Advance, Writer, bar
+
+_SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT) ticks every two seconds
+
+
+class FileRun:
+    """A run over files and folders; all that it has embedded is in the table or the cache when it is stopped."""
+
+    def __init__(self, folder: Path, splitter: TextSplitter, known: Mapping[str, Item], writer: Writer) -> None:
+        """Begin a run into an index in `folder`, which holds the files `known`."""
+        self._folder, self._splitter, self._known, self._writer = folder, splitter, known, writer
+
+    def run(self, roots: Sequence[str], *, show_progress: bool) -> None:
+        """Index files under some canonical paths that are new or changed, and remove those that are gone.
+
+        Raises:
+            InvalidInputError: a path does not exist, and the index holds nothing of it either.
+        """
+        self._check(roots)
+        stale = self._stale(roots)
+        with bar("B", sum(found.size for found in stale), show=show_progress) as advance:
+            self._writer.write(self._read(stale, advance), advance)
+
+    def _check(self, roots: Sequence[str]) -> None:
+        for root in roots:
+            if is_under(root, str(self._folder)):
+                msg = f"`{root}` is the folder of the index; name the files and folders to index"
+                raise InvalidInputError(msg)
+            if not Path(root).exists() and not any(is_under(source, root) for source in self._known):
+                msg = f"there is no file or folder `{root}`"
+                raise InvalidInputError(msg)
+
+    def _stale(self, roots: Sequence[str]) -> list[Item]:
+        """Return the files that may have changed; remove those that are gone."""
+        stale, seen = [], set()
+        for one in walk((root for root in roots if Path(root).exists()), leave_out=str(self._folder)):
+            seen.add(one.source)
+            if isinstance(one, Skipped):
+                self._writer.changes.skipped.append(one)
+            elif (known := self._known.get(one.source)) is None or not looks_like(known, one):
+                stale.append(one)
+            else:
+                self._writer.count(known, "unchanged")
+        under = (source for source in self._known.keys() - seen if any(is_under(source, root) for root in roots))
+        self._writer.remove([self._known[source] for source in under if is_gone(source)])
+        return stale
+
+    def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem]:
+        for found in stale:
+            one = read_item(found, self._known.get(found.source), self._splitter)
+            if isinstance(one, ChunkedItem):
+                advance(found.size - one.share * len(one.pieces))
+                yield one
+                continue
+            advance(found.size)
+            if isinstance(one, Skipped):
+                self._writer.changes.skipped.append(one)
+            else:
+                self._writer.refresh(one)
+
+
+def looks_like(item: Item, found: Item) -> bool:
+    """Tell whether a file seems to be unchanged."""
+    return (item.size, item.mtime_ns) == (found.size, found.mtime_ns)
+
+
+def read_item(found: Item, known: Item | None, splitter: TextSplitter) -> ChunkedItem | Item | Skipped:
+    """Read and cut a file; where the content is that of the known item, return that with its new time."""
+    try:
+        with Path(found.source).open("rb") as stream:
+            data = stream.read(most_bytes(found.source) + 1)
+    except OSError as error:
+        return Skipped(found.source, f"cannot be read ({error.strerror})")
+    settled = found.mtime_ns < time.time_ns() - _SETTLED_NS
+    item = Item(found.source, digest(data), size=found.size, mtime_ns=found.mtime_ns if settled else 0)
+    if known is not None and known.digest == item.digest:
+        return replace(item, note=known.note)
+    try:
+        parsed = read(found.source, data)
+    except UnreadableError as reason:
+        return ChunkedItem(replace(item, note=str(reason)), "line", (), held=known is not None)
+    return ChunkedItem.cut(item, parsed, splitter, held=known is not None)
