@@ -131,8 +131,7 @@ def test_a_sync_call_inside_a_loop_never_waits_for_a_task_of_that_loop():
 
     async def main():
         task = asyncio.create_task(model.aembed_texts(["a"]))
-        while not begun.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(begun.wait)
         mine = model.embed_texts(["a"])
         go_on.set()
         return mine, await task
