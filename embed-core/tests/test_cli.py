@@ -158,14 +158,11 @@ def test_the_program_runs_and_fails_in_one_line(home):
     assert "Traceback" in shown.stderr
 
 
-def stream(*args: str) -> subprocess.Popen:
-    """Start `embed text` on lines that come from a pipe, and wait for its first vector."""
-    process = subprocess.Popen(
-        [EMBED, "text", "-i", "-", "--lines", "-m", "mock", *args],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+@pytest.fixture
+def stream(home, start):
+    """`embed text` at work on lines that come from a pipe; its first vector has come."""
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": False}
+    process = start(EMBED, "text", "-i", "-", "--lines", "-m", "mock", **pipes)
     process.stdin.write(b"".join(b"line %d\n" % number for number in range(5000)))
     process.stdin.flush()
     assert len(json.loads(process.stdout.readline())) == 8
@@ -173,22 +170,19 @@ def stream(*args: str) -> subprocess.Popen:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to one process is POSIX")
-def test_ctrl_c_ends_the_program_with_130_and_one_line(home):
-    process = stream()
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stderr) == (130, b"\nInterrupted\n")
+def test_ctrl_c_ends_the_program_with_130_and_one_line(stream):
+    stream.send_signal(signal.SIGINT)
+    _, stderr = stream.communicate()
+    assert (stream.returncode, stderr) == (130, b"\nInterrupted\n")
 
 
-def test_a_reader_that_goes_away_is_no_error(home):
-    process = stream()
-    process.stdout.close()
-    for end in (lambda: process.stdin.write(b"one more\n" * 100_000), process.stdin.close):
+def test_a_reader_that_goes_away_is_no_error(stream):
+    stream.stdout.close()
+    for end in (lambda: stream.stdin.write(b"one more\n" * 100_000), stream.stdin.close):
         with suppress(BrokenPipeError):
             end()
-    with process.stderr:
-        assert process.stderr.read() == b""
-    assert process.wait(30) == 1
+    assert stream.stderr.read() == b""
+    assert stream.wait() == 1
 
 
 def test_a_full_device_is_told(home):

@@ -196,15 +196,13 @@ def test_the_cache_is_emptied_only_after_a_yes(home, answer, code, left):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to one process is POSIX")
-def test_ctrl_c_at_the_question_removes_nothing_and_is_130(home):
+def test_ctrl_c_at_the_question_removes_nothing_and_is_130(home, start):
     run("text", "a", "-m", "mock")
-    process = subprocess.Popen(
-        [EMBED, "cache", "clear"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.read(6) == b"Remove"
+    process = start(EMBED, "cache", "clear", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.read(6) == "Remove"
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stderr) == (130, b"\nInterrupted\n")
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (130, "\nInterrupted\n")
     (stats,) = json.loads(run("cache", "stats", "-f", "json").stdout)
     assert stats["vectors"] == 1
 

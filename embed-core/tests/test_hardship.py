@@ -13,7 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections import Counter
 
@@ -94,7 +93,7 @@ def at_once(*work, patience=60):
     return [results[number] for number in range(len(work))]
 
 
-def in_child(work, patience=20):
+def in_child(work, patience=60):
     """Run `work` in a forked child, and return how it ended; a child that hangs ends by a signal."""
     child = os.fork()
     if not child:
@@ -110,16 +109,17 @@ def in_child(work, patience=20):
 # Many threads, many processes, one file
 
 CROWD = """
-import os, sys, threading, time
+import os, sys, threading
 from embed_core.kvstore import SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 
-def slowly(turn):
-    time.sleep(0.002)
+def answer(turn):
+    if turn.number == int(sys.argv[3]):
+        threading.Event().wait()
     return turn.vectors
 
 path, threads, batch = sys.argv[1], int(sys.argv[2]), 5
-model = ScriptedEmbedding(script=slowly, embed_batch_size=batch, embeddings_cache=SQLiteKVStore(path))
+model = ScriptedEmbedding(script=answer, embed_batch_size=batch, embeddings_cache=SQLiteKVStore(path))
 
 def embed(number):
     for start in range(0, 50, batch):
@@ -133,9 +133,9 @@ for one in crowd: one.join()
 """
 
 
-def start_crowd(path, threads):
-    command = [sys.executable, "-c", CROWD, str(path), str(threads)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def start_crowd(start):
+    return lambda path, threads, hang_at=-1: start(sys.executable, "-c", CROWD, path, str(threads), str(hang_at))
 
 
 def all_texts(threads):
@@ -155,25 +155,26 @@ def holds_up(path, acknowledged, texts):
     return kept
 
 
-def test_a_process_killed_amid_sixty_four_threads_keeps_what_it_acknowledged(tmp_path):
+def test_a_process_killed_amid_sixty_four_threads_keeps_what_it_acknowledged(tmp_path, start_crowd):
     path, acknowledged = tmp_path / "cache.db", set()
-    with start_crowd(path, 64) as crowd:
-        for line in itertools.islice(crowd.stdout, 150):
-            acknowledged |= set(line.strip().split("|"))
-        crowd.kill()
-        for line in crowd.stdout:
-            acknowledged |= set(line.strip().split("|")) if line.endswith("\n") else set()
+    crowd = start_crowd(path, 64, hang_at=155)  # of 160 batches
+    for line in itertools.islice(crowd.stdout, 150):
+        acknowledged |= set(line.strip().split("|"))
+    crowd.kill()
+    for line in crowd.stdout:
+        acknowledged |= set(line.strip().split("|")) if line.endswith("\n") else set()
+    crowd.wait()
     texts = all_texts(64)
     assert len(acknowledged) <= holds_up(path, acknowledged, texts) < len(texts)
 
 
-def test_processes_full_of_threads_share_a_file_while_one_of_them_is_killed(tmp_path):
+def test_processes_full_of_threads_share_a_file_while_one_of_them_is_killed(tmp_path, start_crowd):
     path = tmp_path / "cache.db"
     crowds = [start_crowd(path, 16) for _ in range(3)]
     acknowledged = {text for line in itertools.islice(crowds[0].stdout, 20) for text in line.strip().split("|")}
     crowds[0].kill()
     for crowd in crowds:
-        out, _ = crowd.communicate(timeout=60)
+        out, _ = crowd.communicate()
         acknowledged |= {
             text for line in out.splitlines(keepends=True) if line.endswith("\n") for text in line.strip().split("|")
         }
@@ -193,7 +194,7 @@ def test_sixty_four_threads_embed_each_text_once_although_their_texts_overlap(tm
     model.embeddings_cache.close()
 
 
-def test_closing_a_store_that_many_threads_use_is_prompt_and_harms_nobody(tmp_path):
+def test_closing_a_store_that_many_threads_use_ends_and_harms_nobody(tmp_path):
     store = SQLiteKVStore(tmp_path / "cache.db", timeout=60)
     model, stop = ScriptedEmbedding(embed_batch_size=4, embeddings_cache=store), threading.Event()
 
@@ -205,14 +206,11 @@ def test_closing_a_store_that_many_threads_use_is_prompt_and_harms_nobody(tmp_pa
                 return
 
     def close():
-        began = time.monotonic()
         for _ in range(5):
             store.close()
         stop.set()
-        return time.monotonic() - began
 
-    *_, took = at_once(*(lambda number=number: work(number) for number in range(16)), close)
-    assert took < 20
+    at_once(*(lambda number=number: work(number) for number in range(16)), close)
     store.close()
 
 
@@ -226,7 +224,7 @@ def test_a_thousand_tasks_over_a_file_open_few_files_and_threads(tmp_path):
         task = asyncio.gather(*(model.aget_text_embedding(text) for text in texts))
         while not task.done():
             most = max(most, sum(one.name == "embed-core-worker" for one in threading.enumerate()))
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         return await task
 
     assert np.array_equal(np.array(asyncio.run(main()), dtype=np.float32), expected(texts))
@@ -282,7 +280,7 @@ def test_a_model_may_be_pickled_copied_and_closed_while_it_is_in_use():
 def test_a_pickled_limiter_keeps_its_budget_and_a_pickled_manager_its_handlers():
     limiter = RateLimiter(requests_per_minute=1)
     limiter.reserve(0)
-    assert pickle.loads(pickle.dumps(limiter)).reserve(0).seconds == pytest.approx(60, abs=5)
+    assert pickle.loads(pickle.dumps(limiter)).reserve(0).seconds > 0
     assert pickle.loads(pickle.dumps(CallbackManager([print]))).handlers == (print,)
 
 
@@ -292,12 +290,12 @@ def test_a_setting_changed_while_the_model_makes_itself_ready_takes_effect():
     class Slow(MockEmbedding):
         def _declared_dimension(self):
             making.set()
-            go_on.wait(10)
+            go_on.wait(60)
             return super()._declared_dimension()
 
     def change():
-        making.wait(10)
-        threading.Timer(0.05, go_on.set).start()
+        making.wait(60)
+        threading.Thread(target=go_on.set).start()
         model.embed_batch_size = 1
 
     model = Slow(embed_batch_size=10)
@@ -368,7 +366,7 @@ def test_a_process_may_fork_while_its_threads_embed(kind, tmp_path):
     store = MemoryKVStore() if kind == "memory" else SQLiteKVStore(tmp_path / "cache.db", timeout=60)
     limiter = RateLimiter(requests_per_minute=10**9)
     model = ScriptedEmbedding(embed_batch_size=4, num_workers=2, embeddings_cache=store, rate_limiter=limiter)
-    stop, took = threading.Event(), []
+    stop = threading.Event()
 
     def work(number):
         for turn in itertools.count():
@@ -380,17 +378,14 @@ def test_a_process_may_fork_while_its_threads_embed(kind, tmp_path):
         try:
             for turn in range(8):
                 some = [*(f"{number} {turn} 1" for number in range(8)), f"child {turn}"]
-                began = time.monotonic()
                 assert (
                     in_child(lambda some=some: np.testing.assert_array_equal(model.embed_texts(some), expected(some)))
                     == 0
                 )
-                took.append(time.monotonic() - began)
         finally:
             stop.set()
 
     at_once(*(lambda number=number: work(number) for number in range(8)), fork)
-    assert max(took) < 20
     store.close()
 
 
@@ -510,21 +505,20 @@ def test_an_interrupt_in_the_progress_bar_is_never_swallowed(workers, colour, mo
 
 @both
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_bar_that_nobody_reads_any_more_costs_no_vector_and_no_time(workers, colour, monkeypatch):
+def test_a_bar_that_nobody_reads_any_more_costs_no_vector(workers, colour, monkeypatch):
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
     def leave(turn):
         if turn.number == 5:
             os.close(reading)
-        time.sleep(0.001)
         return turn.vectors
 
     texts = [f"text {number}" for number in range(300)]
     model = OnlySync(script=leave, embed_batch_size=1, num_workers=workers)
     with io.TextIOWrapper(os.fdopen(writing, "wb", buffering=0), write_through=True) as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        (vectors,) = at_once(lambda: embed(model, texts, colour, show_progress=True), patience=30)
+        (vectors,) = at_once(lambda: embed(model, texts, colour, show_progress=True))
         monkeypatch.undo()
     assert np.array_equal(vectors, expected(texts))
 
@@ -556,7 +550,7 @@ def test_an_interrupt_passes_through_the_users_own_task_group():
 
     async def main():
         async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.sleep(60))
+            group.create_task(asyncio.Event().wait())
             group.create_task(model.aembed_texts(TEXTS))
 
     with pytest.raises(KeyboardInterrupt):
@@ -567,7 +561,7 @@ def test_an_interrupt_passes_through_the_users_own_task_group():
 
 
 CTRL_C = """
-import asyncio, itertools, os, signal, threading, time
+import asyncio, itertools
 from embed_core import RateLimiter
 from embed_core.errors import RateLimitError
 from embed_core.instrumentation import CallbackManager
@@ -580,71 +574,65 @@ class OnlySync(ScriptedEmbedding):
     async def _aget_text_embeddings(self, texts):
         return await self._abatch("text", texts)
 
-def press_soon():
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-
 def in_back_off(model):
     def script(turn):
         if turn.number == 3:
-            press_soon()
+            press_ctrl_c()
         if turn.number >= 3:
-            raise RateLimitError("slow down", retry_after=250)
+            raise RateLimitError("slow down", retry_after=299)
         return turn.vectors
     model.script = script
 
 def before_the_limiter(model):
     model.rate_limiter = RateLimiter(requests_per_minute=3)
-    press_soon()
+    press_ctrl_c()
 
 def behind_another_call(model):
     began = threading.Event()
     def script(turn):
         if turn.inputs == ["text 5"]:
             began.set()
-            time.sleep(600)
+            threading.Event().wait()
         return turn.vectors
     model.script = script
     threading.Thread(target=model.embed_texts, args=(["text 5"],), daemon=True).start()
     began.wait()
-    press_soon()
+    press_ctrl_c()
 
 def in_a_handler(model):
     turns = itertools.count()
     def handler(event):
         if next(turns) == 6:
-            press_soon()
-            time.sleep(600)
+            press_ctrl_c()
+            threading.Event().wait()
     async def later(event):
         if next(turns) == 6:
-            press_soon()
-            await asyncio.sleep(600)
+            press_ctrl_c()
+            await asyncio.Event().wait()
     model.callback_manager = CallbackManager([handler if colour == "sync" else later])
 
 waits = [in_back_off, before_the_limiter, behind_another_call, in_a_handler]
 for wait, colour, workers in itertools.product(waits, ["sync", "async"], [1, 3]):
     model = OnlySync(embed_batch_size=1, num_workers=workers, embeddings_cache=MemoryKVStore())
     wait(model)
-    began = time.monotonic()
     try:
         model.embed_texts(TEXTS) if colour == "sync" else asyncio.run(model.aembed_texts(TEXTS))
     except KeyboardInterrupt:
-        took = time.monotonic() - began
-        kept = len(model.embeddings_cache) >= 2
-        print(wait.__name__, colour, workers, "kept", kept, "promptly", took < 5, flush=True)
+        print(wait.__name__, colour, workers, "kept", len(model.embeddings_cache) >= 2, flush=True)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to oneself are a POSIX matter")
-def test_ctrl_c_ends_every_kind_of_waiting_and_keeps_finished_batches():
-    done = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True, check=True, timeout=120)
+def test_ctrl_c_ends_every_kind_of_waiting_and_keeps_finished_batches(press):
+    command = [sys.executable, "-c", press + CTRL_C]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     lines = done.stdout.splitlines()
     assert len(lines) == 16
-    assert all(line.endswith("kept True promptly True") for line in lines), done.stdout
+    assert all(line.endswith("kept True") for line in lines), done.stdout
     assert done.stderr == ""
 
 
 CTRL_C_WHILE_CLOSING = """
-import os, signal, sys, threading
 from embed_core.kvstore import SQLiteKVStore
 
 began, go_on = threading.Event(), threading.Event()
@@ -659,7 +647,7 @@ store = SQLiteKVStore(sys.argv[1], timeout=600)
 thread = threading.Thread(target=store.put_many, args=(Slow({b"a": b"1"}),))
 thread.start()
 began.wait()
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+press_ctrl_c()
 try:
     store.close()
 except KeyboardInterrupt:
@@ -671,9 +659,9 @@ store.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to oneself are a POSIX matter")
-def test_a_store_whose_closing_was_interrupted_goes_on(tmp_path):
-    command = [sys.executable, "-c", CTRL_C_WHILE_CLOSING, str(tmp_path / "cache.db")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+def test_a_store_whose_closing_was_interrupted_goes_on(tmp_path, press):
+    command = [sys.executable, "-c", press + CTRL_C_WHILE_CLOSING, str(tmp_path / "cache.db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "{b'a': b'1'}\n"
 
 
@@ -683,16 +671,16 @@ def test_nobody_waits_for_a_thread_that_an_interrupted_call_left_behind():
     def hang_first(turn):
         if turn.number == 0:
             hanging.set()
-            release.wait(30)
+            release.wait(60)
         elif turn.number == 1:
-            hanging.wait(30)
+            hanging.wait(60)
             raise KeyboardInterrupt
         return turn.vectors
 
     model = ScriptedEmbedding(script=hang_first, embed_batch_size=1, num_workers=2, embeddings_cache=MemoryKVStore())
     with pytest.raises(KeyboardInterrupt):
         model.embed_texts(TEXTS)
-    (again,) = at_once(lambda: model.embed_texts(TEXTS), patience=20)
+    (again,) = at_once(lambda: model.embed_texts(TEXTS), patience=50)
     release.set()
     assert np.array_equal(again, expected(TEXTS))
 
@@ -755,7 +743,7 @@ def test_cancelled_and_waiting_tasks_never_wait_for_each_other():
             for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await tasks[-1]
 
     for steps in range(12):
@@ -785,7 +773,7 @@ def test_what_was_paid_for_is_kept_although_every_thread_is_busy(tmp_path):
 
     class Busy(ScriptedEmbedding):
         async def _aget_text_embeddings(self, texts):
-            turns = [_threads.in_thread(lambda: release.wait(30), brief=True) for _ in range(_threads._MOST_THREADS)]
+            turns = [_threads.in_thread(lambda: release.wait(60), brief=True) for _ in range(_threads._MOST_THREADS)]
             busy.extend(map(asyncio.create_task, turns))
             await asyncio.sleep(0)
             asked.set()
@@ -794,7 +782,8 @@ def test_what_was_paid_for_is_kept_although_every_thread_is_busy(tmp_path):
     async def main():
         task = asyncio.create_task(Busy(embeddings_cache=store).aembed_texts(TEXTS))
         await asked.wait()
-        await asyncio.sleep(0.02)
+        for _ in range(50):
+            await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         release.set()
@@ -811,15 +800,15 @@ def test_a_cached_text_does_not_queue_behind_a_slow_provider(tmp_path):
 
     def slowly(turn):
         begun.release()
-        assert release.wait(30)
+        assert release.wait(60)
         return turn.vectors
 
     async def main():
         slow = OnlySync(script=slowly, embeddings_cache=store)
         texts = [f"text {number}" for number in range(_threads._MOST_THREADS + 9)]
         waiting = [asyncio.create_task(slow.aget_text_embedding(text)) for text in texts]
-        await asyncio.to_thread(lambda: [begun.acquire(timeout=10) for _ in range(_threads._MOST_THREADS)])
-        async with asyncio.timeout(10):
+        await asyncio.to_thread(lambda: [begun.acquire(timeout=60) for _ in range(_threads._MOST_THREADS)])
+        async with asyncio.timeout(50):
             found = await slow.aget_query_embedding("known")
         release.set()
         await asyncio.gather(*waiting)
@@ -838,18 +827,20 @@ def test_a_task_of_a_loop_that_has_stopped_holds_up_nobody():
         async def _aget_text_embeddings(self, texts):
             if self.call_count == 0:
                 self._get_text_embeddings(texts)
-                await asyncio.sleep(600)
+                stalling.set()
+                await asyncio.Event().wait()
             return await super()._aget_text_embeddings(texts)
 
     async def begin():
         stalled.append(asyncio.create_task(model.aembed_texts(TEXTS)))
-        await asyncio.sleep(0.01)
+        await stalling.wait()
 
     async def again():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await model.aembed_texts(TEXTS)
 
-    model, stalled, loop = Stalling(embeddings_cache=MemoryKVStore()), [], asyncio.new_event_loop()
+    stalling, stalled, loop = asyncio.Event(), [], asyncio.new_event_loop()
+    model = Stalling(embeddings_cache=MemoryKVStore())
     loop.run_until_complete(begin())
     assert np.array_equal(asyncio.run(again()), expected(TEXTS))
     stalled[0].cancel()
@@ -973,45 +964,73 @@ def test_a_storm_of_refusals_makes_no_more_attempts_than_the_policy_allows(colou
     assert len(tried) <= 16
 
 
+class Announced(RateLimiter):
+    """Tells how many requests have asked for a place."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.asked = threading.Semaphore(0)
+
+    def reserve(self, tokens):
+        try:
+            return super().reserve(tokens)
+        finally:
+            self.asked.release()
+
+
 @both
 @pytest.mark.parametrize("waiting", ["for the provider", "for the limiter"])
 def test_the_first_failure_ends_the_waiting_of_the_other_batches(waiting, colour):
-    limiter = RateLimiter(requests_per_minute=3, clock=lambda: 0.0) if waiting == "for the limiter" else None
+    limiter = Announced(requests_per_minute=3, clock=lambda: 0.0) if waiting == "for the limiter" else None
     others = threading.Semaphore(0)
 
     def script(turn):
         if turn.inputs == ["text 0"]:
-            others.acquire(timeout=10)
-            others.acquire(timeout=10)
-            time.sleep(0.05)
+            for _ in range(6 if limiter else 2):  # three that were sent, and three that wait
+                (limiter.asked if limiter else others).acquire(timeout=50)
             raise QuotaExceededError("no credit")
         others.release()
         if waiting == "for the provider":
             raise RateLimitError("slow down", retry_after=250)
         return turn.vectors
 
+    def fail():
+        with pytest.raises(QuotaExceededError) as caught:
+            embed(model, TEXTS, colour)
+        return caught.value
+
     model = OnlySync(script=script, embed_batch_size=1, num_workers=4 if limiter else 3, rate_limiter=limiter)
-    began = time.monotonic()
-    with pytest.raises(QuotaExceededError) as caught:
-        embed(model, TEXTS, colour)
-    assert time.monotonic() - began < 15
-    assert list(caught.value.failed) == [0]
-    assert sorted(caught.value.completed) == ([1, 2] if limiter else [])
+    (error,) = at_once(fail)
+    assert list(error.failed) == [0]
+    assert sorted(error.completed) == ([1, 2] if limiter else [])
     assert limiter is None or limiter.reserve(0).seconds == 20  # what waited has given its place back
 
 
-# Memory and time
+# Memory and work
+
+
+class Deaths:
+    """Waits for the end of objects; worker threads let go of them a moment after a call."""
+
+    def __init__(self):
+        self._watched, self._ended = [], threading.Semaphore(0)
+
+    def watch(self, one):
+        self._watched.append(weakref.ref(one, lambda _: self._ended.release()))
+
+    def all_happen(self):
+        return all(self._ended.acquire(timeout=60) for _ in self._watched)
 
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("workers", [1, 3])
 @both
 def test_vectors_die_with_the_last_name_for_them(colour, workers, cached):
-    made = []
+    deaths = Deaths()
 
     def track(turn):
         vectors = turn.vectors.copy()
-        made.append(weakref.ref(vectors))
+        deaths.watch(vectors)
         return vectors
 
     store = MemoryKVStore() if cached else None
@@ -1020,12 +1039,9 @@ def test_vectors_die_with_the_last_name_for_them(colour, workers, cached):
     gc.disable()
     try:
         vectors = embed(model, TEXTS, colour)
-        made.append(weakref.ref(vectors))
+        deaths.watch(vectors)
         del vectors
-        deadline = time.monotonic() + 5
-        while any(one() is not None for one in made) and time.monotonic() < deadline:
-            time.sleep(0.001)  # worker threads let go a moment later
-        assert [one() for one in made] == [None] * 7
+        assert deaths.all_happen()
     finally:
         gc.enable()
 
@@ -1080,16 +1096,18 @@ FAILURES = [refuse, break_down, be_down, be_down_once, refuse_some, refuse_many,
 @pytest.mark.parametrize("failure", FAILURES)
 @both
 def test_inputs_and_vectors_die_with_the_last_name_for_an_error(colour, failure, on_error, workers, cached):
-    made = []
+    deaths = Deaths()
 
     def track(turn):
         vectors = failure(turn).copy()
-        made.append(weakref.ref(vectors))
+        deaths.watch(vectors)
         return vectors
 
     async def fail():
         texts = [Watched(text) for text in TEXTS]
-        made.extend(map(weakref.ref, texts))
+        for text in texts:
+            deaths.watch(text)
+        del text
         with contextlib.suppress(EmbedError):
             if colour == "sync":
                 model.get_text_embedding_batch(texts, on_error=on_error)
@@ -1105,10 +1123,7 @@ def test_inputs_and_vectors_die_with_the_last_name_for_an_error(colour, failure,
     try:
         asyncio.run(fail())
         model.reset()
-        deadline = time.monotonic() + 5
-        while any(one() is not None for one in made) and time.monotonic() < deadline:
-            time.sleep(0.001)  # worker threads let go a moment later
-        assert [one() for one in made] == [None] * len(made)
+        assert deaths.all_happen()
     finally:
         gc.enable()
 
@@ -1128,12 +1143,10 @@ def test_a_model_dies_with_the_last_name_for_it(colour, workers, cached):
     gc.disable()
     try:
         embed(model, TEXTS, colour)
-        alive = weakref.ref(model)
+        deaths = Deaths()
+        deaths.watch(model)
         del model
-        deadline = time.monotonic() + 5
-        while alive() is not None and time.monotonic() < deadline:
-            time.sleep(0.001)  # worker threads let go a moment later
-        assert alive() is None
+        assert deaths.all_happen()
     finally:
         gc.enable()
 
@@ -1169,18 +1182,25 @@ def test_a_hundred_thousand_texts_leave_no_trace_in_memory(way):
 
 
 @both
-def test_ten_times_the_texts_take_about_ten_times_as_long(colour):
-    def seconds(count):
-        texts = [f"text {number}" for number in range(count)]
-        model = MockEmbedding(embed_dim=8)
-        began = time.process_time()
-        many = (
-            model.get_text_embedding_batch
-            if colour == "sync"
-            else lambda texts: asyncio.run(model.aget_text_embedding_batch(texts))
-        )
-        assert len(many(texts)) == count
-        return time.process_time() - began
+def test_ten_times_the_texts_take_about_ten_times_as_many_steps(colour):
+    class Text(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
 
-    few = min(seconds(3_000) for _ in range(3))
-    assert seconds(30_000) < 30 * few
+        def __eq__(self, other):
+            return str.__eq__(self, other)  # a call, so that it is counted
+
+    def calls(count):
+        def profile(frame, event, argument):
+            nonlocal made
+            made += event == "call"
+
+        made, texts, model = 0, [Text(f"text {number}") for number in range(count)], MockEmbedding(embed_dim=8)
+        sys.setprofile(profile)
+        try:
+            assert len(embed(model, texts, colour)) == count
+        finally:
+            sys.setprofile(None)
+        return made
+
+    assert calls(30_000) < 11 * calls(3_000)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from embed_core.index import Index
 EMBED = Path(sys.executable).with_name("embed")
 BATCH = 8
 SLOW = """
-import json, os, time
+import json, os, threading
 from typing import ClassVar
 from embed_core import MockEmbedding
 
@@ -23,7 +23,8 @@ class SlowEmbedding(MockEmbedding):
     provider: ClassVar[str | None] = "slow"
 
     def _answer(self, kind, inputs, contents):
-        time.sleep(float(os.environ["SECONDS_A_CALL"]))
+        if self.call_count == int(os.environ["CALLS_BEFORE_A_HANG"]):
+            threading.Event().wait()
         answer = super()._answer(kind, inputs, contents)
         with open(os.environ["CALLS"], "a") as file:
             file.write(json.dumps(list(inputs)) + "\\n")
@@ -36,7 +37,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals are POSIX")
 class Runs:
     """Runs of `embed index` over one corpus of files, and what they have asked the provider."""
 
-    def __init__(self, folder, environment):
+    def __init__(self, folder, environment, start):
+        self._start = start
         self.docs, self.index, self._calls = folder / "docs", folder / "index", folder / "calls"
         self._environment = {**environment, "CALLS": str(self._calls)}
         self._calls.touch()
@@ -53,29 +55,29 @@ class Runs:
     def sources(self):
         return [self.docs]
 
-    def start(self, seconds=0.0):
+    def start(self, hang_after=-1):
+        """Start a run; its provider answers so many calls and no more."""
         command = [EMBED, "index", *self.sources(), "--into", self.index, "-m", f"slow:?embed_batch_size={BATCH}"]
-        return subprocess.Popen(
-            [*command, "--chunk-size", "70", "--chunk-overlap", "0"],
-            env={**self._environment, "SECONDS_A_CALL": str(seconds)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment = {**self._environment, "CALLS_BEFORE_A_HANG": str(hang_after)}
+        command += ["--chunk-size", "70", "--chunk-overlap", "0"]
+        return self._start(*command, env=environment, stderr=subprocess.PIPE)
 
-    def stop(self, signal_, *, after, seconds=0.0):
+    def stop(self, signal_, *, after, hang_after=-1):
         """Start a run, send a signal when `after` more calls are answered, and return (exit status, errors)."""
-        calls = len(self.calls()) + after
-        with self.start(seconds) as run:
-            while len(self.calls()) < calls and run.poll() is None:
-                time.sleep(0.002)
-            run.send_signal(signal_)
-            _, errors = run.communicate(timeout=60)
+        run = self.start(hang_after)
+        self.wait_for(len(self.calls()) + after, run)
+        run.send_signal(signal_)
+        _, errors = run.communicate()
         return run.returncode, errors
 
+    def wait_for(self, calls, run):
+        while len(self.calls()) < calls and run.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                run.wait(0.002)
+
     def finish(self):
-        with self.start() as run:
-            output, errors = run.communicate(timeout=60)
+        run = self.start()
+        output, errors = run.communicate()
         assert run.returncode == 0, errors
         return output
 
@@ -129,25 +131,25 @@ def texts(count, chunks):
 
 
 @pytest.fixture(params=[Runs, RecordRuns])
-def runs(request, tmp_path, home, install, monkeypatch):
+def runs(request, tmp_path, home, install, monkeypatch, start):
     site = install(
         "slow-embeddings", {EMBEDDINGS: {"slow": "slow_embeddings:SlowEmbedding"}}, {"slow_embeddings": SLOW}
     )
-    monkeypatch.setenv("SECONDS_A_CALL", "0")
+    monkeypatch.setenv("CALLS_BEFORE_A_HANG", "-1")
     monkeypatch.setenv("CALLS", os.devnull)
-    return request.param(tmp_path, {**os.environ, "PYTHONPATH": str(site)})
+    return request.param(tmp_path, {**os.environ, "PYTHONPATH": str(site)}, start)
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
 def test_no_finished_batch_is_asked_for_again(runs, signal_):
     runs.write(files=5, chunks=32)
-    status, errors = runs.stop(signal_, after=8, seconds=0.02)
+    status, errors = runs.stop(signal_, after=8, hang_after=8)
     assert status == (130 if signal_ == signal.SIGINT else -signal.SIGKILL)
     if signal_ == signal.SIGINT:
         assert errors.splitlines()[-1] == "Interrupted; finished batches are kept. Run the same command again to go on"
         assert "Traceback" not in errors
     first = runs.calls()
-    assert 8 <= len(first) < 20
+    assert len(first) == 8
     assert runs.finish().startswith("5 added; ")
     second = runs.calls()[len(first) :]
     finished = {text for call in first[:-1] for text in call}  # the last one may not have reached the cache
@@ -170,12 +172,12 @@ def test_runs_killed_again_and_again_come_to_the_same_index(runs):
 
 def test_a_second_writer_is_told_who_is_the_first(runs):
     runs.write(files=2, chunks=32)
-    with runs.start(seconds=0.1) as first:
-        while not runs.calls():
-            time.sleep(0.01)
-        with runs.start() as second:
-            _, errors = second.communicate(timeout=60)
-        assert second.returncode == 1
-        assert f"being written by another run (process {first.pid})" in errors
-        first.kill()
+    first = runs.start(hang_after=1)
+    runs.wait_for(1, first)
+    second = runs.start()
+    _, errors = second.communicate()
+    assert second.returncode == 1
+    assert f"being written by another run (process {first.pid})" in errors
+    first.kill()
+    first.wait()
     assert runs.finish().startswith("2 added; ")

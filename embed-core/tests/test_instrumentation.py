@@ -3,10 +3,8 @@
 import asyncio
 import dataclasses
 import logging
-import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -120,7 +118,7 @@ async def test_a_provider_call_is_a_start_and_an_end_with_one_id(recorder):
         )
         assert end.response_model == "mock-002"
         assert end.origin.provider == "mock"
-        assert 0 <= end.duration < 10
+        assert end.duration >= 0
         assert np.array_equal(end.embeddings, vectors)
 
 
@@ -227,7 +225,7 @@ def test_a_span_tells_size_duration_and_error(recorder):
     assert [span.error for span in recorder.ended] == [None, caught.value]
     assert [span.id for span in recorder.begun] == [span.id for span in recorder.ended]
     assert all(span.duration is None for span in recorder.begun)
-    assert all(0 <= span.duration < 10 for span in recorder.ended)
+    assert all(span.duration >= 0 for span in recorder.ended)
 
 
 def test_no_input_is_no_event(recorder):
@@ -348,7 +346,7 @@ def test_an_interruption_inside_a_handler_is_never_swallowed(interruption, async
 
 
 async def test_a_handler_that_blocks_changes_no_result():
-    model = listening(lambda event: time.sleep(0.05), embed_batch_size=1, num_workers=2)
+    model = listening(lambda event: threading.Event().wait(0.01), embed_batch_size=1, num_workers=2)
     expected = MockEmbedding().embed_texts(list("abcd"))
     assert np.array_equal(model.embed_texts(list("abcd")), expected)
     assert np.array_equal(await model.aembed_texts(list("abcd")), expected)
@@ -680,36 +678,23 @@ def test_tokens_of_many_threads_add_up():
 # What it costs
 
 
-COST = """
-import time
-import numpy as np
-from embed_core import MockEmbedding, Places, Request
-from embed_core._engine import _before_sending, _sending
-from embed_core._io import Blocking, drive
+def functions_run(model):
+    """Count the functions of the instrumentation that one call runs; `__init__` of an event is one."""
+    told = ("embed_core.instrumentation", "embed_core.middleware.instrumented", "embed_core.middleware.traced")
+    count = 0
 
-model = MockEmbedding()
-way = (*_before_sending(model, model._learned(), None, lambda: ()), *_sending(model, model._learned(), None, Places()))
-told = [one for one in way if type(one).__name__ in {"Instrumented", "Traced"}]
-assert len(told) == 2
-request, vectors, io = Request("text", ["a"], [0], [0]), np.zeros((1, 8), dtype=np.float32), Blocking()
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event == "call" and frame.f_globals["__name__"].startswith(told)
 
-async def answer(request):
-    return vectors
-
-async def through(request):
-    for one in told:
-        await one(request, answer, io)
-
-def seconds(path):
-    began = time.perf_counter()
-    for _ in range(1000):
-        drive(path(request))
-    return time.perf_counter() - began
-
-print((min(seconds(through) for _ in range(50)) - min(seconds(answer) for _ in range(50))) / 1000)
-"""
+    model.embed_texts(["a"])
+    sys.setprofile(profile)
+    try:
+        model.embed_texts(["a"])
+    finally:
+        sys.setprofile(None)
+    return count
 
 
-def test_an_event_that_nobody_hears_costs_under_two_microseconds():
-    done = subprocess.run([sys.executable, "-c", COST], capture_output=True, text=True, check=True)  # not traced
-    assert float(done.stdout) < 2e-6
+def test_an_event_without_a_handler_is_never_made():
+    assert functions_run(MockEmbedding()) <= 8 < functions_run(listening(lambda event: None))

@@ -1,8 +1,8 @@
 """Concurrent calls that miss on the same input make one provider call."""
 
 import asyncio
+import itertools
 import threading
-import time
 from collections import Counter
 
 import numpy as np
@@ -14,9 +14,22 @@ from embed_core.testing import ScriptedEmbedding
 TEXTS = [f"text {number}" for number in range(12)]
 
 
-def slowly(turn):
-    time.sleep(0.01)
-    return turn.vectors
+class Crowded(MemoryKVStore):
+    """Tells when as many callers as expected have looked for their texts."""
+
+    def __init__(self, callers):
+        super().__init__()
+        self._expected, self._lookups, self.all_have_looked = callers, itertools.count(1), threading.Event()
+
+    def get_many(self, keys):
+        found = super().get_many(keys)
+        if next(self._lookups) == self._expected:
+            self.all_have_looked.set()
+        return found
+
+    def answer(self, turn):
+        assert self.all_have_looked.wait(60)
+        return turn.vectors
 
 
 class OnlySync(ScriptedEmbedding):
@@ -29,7 +42,8 @@ def sent(model):
 
 
 def test_threads_that_miss_on_the_same_texts_send_each_once():
-    model = ScriptedEmbedding(script=slowly, embed_batch_size=3, num_workers=2, embeddings_cache=MemoryKVStore())
+    store = Crowded(12)
+    model = ScriptedEmbedding(script=store.answer, embed_batch_size=3, num_workers=2, embeddings_cache=store)
     found = {}
     threads = [
         threading.Thread(target=lambda n=n: found.setdefault(n, model.embed_texts(TEXTS[n:] + TEXTS[:n])))
@@ -38,7 +52,7 @@ def test_threads_that_miss_on_the_same_texts_send_each_once():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     expected = ScriptedEmbedding().embed_texts(TEXTS)
     for shift, vectors in found.items():
         assert np.array_equal(vectors, np.roll(expected, -shift, axis=0))
@@ -47,7 +61,8 @@ def test_threads_that_miss_on_the_same_texts_send_each_once():
 
 
 def test_tasks_that_miss_on_the_same_texts_send_each_once():
-    model = OnlySync(script=slowly, embed_batch_size=3, num_workers=2, embeddings_cache=MemoryKVStore())
+    store = Crowded(12)
+    model = OnlySync(script=store.answer, embed_batch_size=3, num_workers=2, embeddings_cache=store)
 
     async def main():
         return await asyncio.gather(*(model.aembed_texts(TEXTS[n:] + TEXTS[:n]) for n in range(12)))
@@ -59,16 +74,16 @@ def test_tasks_that_miss_on_the_same_texts_send_each_once():
 
 
 def test_a_failed_flight_lets_the_waiting_call_try_itself():
-    first = threading.Event()
+    first, store = threading.Event(), Crowded(2)
 
     def fail_first(turn):
         if turn.number == 0:
             first.set()
-            time.sleep(0.05)
+            store.answer(turn)
             raise QuotaExceededError("no credit")
         return turn.vectors
 
-    model = ScriptedEmbedding(script=fail_first, embeddings_cache=MemoryKVStore())
+    model = ScriptedEmbedding(script=fail_first, embeddings_cache=store)
 
     def doomed():
         with pytest.raises(QuotaExceededError):
@@ -76,7 +91,7 @@ def test_a_failed_flight_lets_the_waiting_call_try_itself():
 
     thread = threading.Thread(target=doomed)
     thread.start()
-    assert first.wait(5)
+    assert first.wait(60)
     assert model.embed_texts(["a"]).shape == (1, 8)
     thread.join()
     assert model.call_count == 2
@@ -86,30 +101,42 @@ def test_a_cancelled_flight_lets_the_waiting_task_try_itself():
     class Slow(ScriptedEmbedding):
         async def _aget_text_embeddings(self, texts):
             vectors = await super()._aget_text_embeddings(texts)
-            await asyncio.sleep(60 if self.call_count == 1 else 0)
+            if self.call_count == 1:
+                begun.set()
+                await asyncio.Event().wait()
             return vectors
 
     async def main():
         model = Slow(embeddings_cache=MemoryKVStore())
         doomed = asyncio.create_task(model.aembed_texts(["a"]))
-        await asyncio.sleep(0.01)
+        await begun.wait()
         waiting = asyncio.create_task(model.aembed_texts(["a"]))
-        await asyncio.sleep(0.01)
+        for _ in range(20):
+            await asyncio.sleep(0)
         doomed.cancel()
         return await waiting
 
+    begun = asyncio.Event()
     assert np.array_equal(asyncio.run(main()), ScriptedEmbedding().embed_texts(["a"]))
 
 
 def test_a_sync_call_inside_a_loop_never_waits_for_a_task_of_that_loop():
-    model = OnlySync(script=slowly, embeddings_cache=MemoryKVStore())
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold_the_first(turn):
+        if turn.number == 0:
+            begun.set()
+            assert go_on.wait(60)
+        return turn.vectors
 
     async def main():
         task = asyncio.create_task(model.aembed_texts(["a"]))
-        await asyncio.sleep(0.001)
+        await asyncio.to_thread(begun.wait)
         mine = model.embed_texts(["a"])
+        go_on.set()
         return mine, await task
 
+    model = OnlySync(script=hold_the_first, embeddings_cache=MemoryKVStore())
     one, other = asyncio.run(main())
     assert np.array_equal(one, other)
 

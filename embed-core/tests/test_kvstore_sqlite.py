@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -25,9 +24,9 @@ for batch in range(int(sys.argv[3])):
 """
 
 
-def start_writer(path, name, batches=10**9):
-    command = [sys.executable, "-c", WRITER, str(path), str(name), str(batches)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def start_writer(start):
+    return lambda path, name, batches=10**9: start(sys.executable, "-c", WRITER, path, str(name), str(batches))
 
 
 def entries(name, batches):
@@ -62,10 +61,10 @@ def test_what_is_no_path_is_refused(path):
         SQLiteKVStore(path)
 
 
-def test_processes_that_open_a_new_file_at_once_all_write_to_it(path):
+def test_processes_that_open_a_new_file_at_once_all_write_to_it(path, start_writer):
     writers = [start_writer(path, name, batches=10) for name in range(6)]
     for writer in writers:
-        writer.communicate(timeout=60)
+        writer.communicate()
     assert [writer.returncode for writer in writers] == [0] * 6
     store = SQLiteKVStore(path)
     assert len(store) == 6 * 10 * 20
@@ -74,7 +73,7 @@ def test_processes_that_open_a_new_file_at_once_all_write_to_it(path):
     store.close()
 
 
-def test_what_killed_writers_acknowledged_is_all_there(path):
+def test_what_killed_writers_acknowledged_is_all_there(path, start_writer):
     for generation in range(3):
         writers = {f"{generation}{name}": start_writer(path, f"{generation}{name}") for name in range(3)}
         for turn, writer in enumerate(writers.values()):
@@ -164,11 +163,11 @@ def test_a_process_may_fork_while_its_threads_write(path):
 
 # A thread is in the midst of writing, for longer than the process that forks is patient.
 FORKING = """
-import faulthandler, os, signal, sys, threading
+import faulthandler
 from embed_core.errors import StoreError
 from embed_core.kvstore import SQLiteKVStore
 
-faulthandler.dump_traceback_later(20, exit=True)  # where something hangs
+faulthandler.dump_traceback_later(60, exit=True)  # where something hangs
 patience, forkers = float(sys.argv[2]), int(sys.argv[3])
 interrupted = patience > 5
 writing, go_on = threading.Event(), threading.Event()
@@ -208,8 +207,7 @@ others = [threading.Thread(target=fork_and_wait) for _ in range(forkers - 1)]
 for other in others:
     other.start()
 if interrupted:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    press_ctrl_c()
 child = fork()
 go_on.set()
 for thread in (writer, *others):
@@ -231,20 +229,19 @@ print("nothing hangs", len(busy.get_many([b"slow"])))
         pytest.param(30, 2, id="Ctrl-C ends the waiting for another thread that forks"),
     ],
 )
-def test_a_fork_in_the_midst_of_a_long_transaction_wedges_nobody(tmp_path, patience, forkers):
-    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(tmp_path), str(patience), str(forkers)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+def test_a_fork_in_the_midst_of_a_long_transaction_wedges_nobody(tmp_path, press, patience, forkers):
+    command = [sys.executable, "-W", "ignore", "-c", press + FORKING, str(tmp_path), str(patience), str(forkers)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "nothing hangs 1\n"), done.stderr
     assert ("KeyboardInterrupt" in done.stderr) == (patience > 5)  # Python shows what a hook raises, and goes on
 
 
 # Ctrl-C ends each `close` while another thread waits to fork.
 INTERRUPTED = """
-import faulthandler, os, signal, sys, threading, time
+import faulthandler
 from embed_core.kvstore import SQLiteKVStore
 
-faulthandler.dump_traceback_later(20, exit=True)  # where something hangs
-signal.signal(signal.SIGALRM, signal.default_int_handler)
+faulthandler.dump_traceback_later(60, exit=True)  # where something hangs
 stores = [SQLiteKVStore(f"{sys.argv[1]}/{number}.db") for number in range(4)]
 for store in stores:
     store.put_many({b"a": b"1"})
@@ -267,16 +264,15 @@ threads = [threading.Thread(target=stores[0].put_many, args=(Slow(),)), threadin
 threads[0].start()
 writing.wait()
 threads[1].start()
-time.sleep(0.3)  # until it waits for the writer
-began = time.monotonic()
+while sys._current_frames()[threads[1].ident].f_code.co_name in {"fork", "run"}:
+    pass  # until it waits for the writer
 for store in stores:
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    press_ctrl_c()
     try:
         store.close()
-        time.sleep(1)
+        threading.Event().wait()
     except KeyboardInterrupt:
         pass
-assert time.monotonic() - began < 5
 go_on.set()
 for thread in threads:
     thread.join()
@@ -289,9 +285,9 @@ print("nothing hangs")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_close_interrupted_while_a_thread_forks_wedges_nobody(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, str(tmp_path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+def test_a_close_interrupted_while_a_thread_forks_wedges_nobody(tmp_path, press):
+    command = [sys.executable, "-W", "ignore", "-c", press + INTERRUPTED, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "nothing hangs\n"), done.stderr
 
 
@@ -446,14 +442,29 @@ def test_an_item_larger_than_the_room_is_not_kept_and_harms_nothing(path):
     store.close()
 
 
-def test_ten_thousand_vectors_are_written_and_read_in_no_time(path):
+def test_a_vector_takes_little_more_room_than_its_bytes(path):
     store = SQLiteKVStore(path)
     entries = {number.to_bytes(24, "big"): bytes(1540) for number in range(10_000)}
-    began = time.perf_counter()
     names = list(entries)
     for start in range(0, 10_000, 100):
         store.put_many({name: entries[name] for name in names[start : start + 100]})
     assert store.get_many(names) == entries
-    assert time.perf_counter() - began < 5  # takes 0.15 s; a commit per entry would take minutes on a slow disk
     store.close()
     assert path.stat().st_size < 1.15 * 10_000 * (1540 + 24)
+
+
+def test_a_batch_is_one_transaction(path, monkeypatch):
+    statements, connect_ = [], sqlite3.connect
+
+    def connect(*args, **options):
+        connection = connect_(*args, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    store = SQLiteKVStore(path)
+    store.put_many({b"first": b"1"})
+    statements.clear()
+    store.put_many({number.to_bytes(2, "big"): b"1" for number in range(1000)})
+    assert sum(one.startswith("COMMIT") for one in statements) == 1  # each waits for the disk
+    store.close()

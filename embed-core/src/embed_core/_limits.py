@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
 from embed_core.errors import ConfigurationError
 from embed_core.forks import Lock
@@ -28,31 +27,25 @@ class RateLimiter:
         *,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
-        algorithm: Literal["token_bucket", "sliding_window"] = "token_bucket",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Set the budget; None means no limit.
 
-        A token bucket admits a whole minute's budget at once and refills evenly. A sliding window never admits more
-        than the budget in any sixty seconds.
+        A full budget may be sent at once; it refills evenly.
 
         Raises:
-            ConfigurationError: a limit is not positive, or the algorithm is unknown.
+            ConfigurationError: a limit is not positive.
         """
         for name, value in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
             if value is not None and value <= 0:
                 msg = f"`{name}` is {value}; it must be at least 1, or None for no limit"
                 raise ConfigurationError(msg)
-        if algorithm not in _ALGORITHMS:
-            msg = f"`algorithm` is {algorithm!r}; it must be one of {sorted(_ALGORITHMS)}"
-            raise ConfigurationError(msg)
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
         self._clock = clock
         self._lock = Lock()
-        meter = _ALGORITHMS[algorithm]
-        self._requests = meter(requests_per_minute) if requests_per_minute is not None else None
-        self._tokens = meter(tokens_per_minute) if tokens_per_minute is not None else None
+        self._requests = None if requests_per_minute is None else _Bucket(requests_per_minute)
+        self._tokens = None if tokens_per_minute is None else _Bucket(tokens_per_minute)
         self._ahead: deque[float] = deque()
 
     def reserve(self, tokens: int) -> Reservation:
@@ -72,10 +65,10 @@ class RateLimiter:
             while self._ahead and self._ahead[0] <= now:
                 self._ahead.popleft()
             at = self._ahead[-1] if self._ahead else now
-            for meter, amount in self._shares(tokens):
-                at = max(at, meter.earliest(amount, at))
-            for meter, amount in self._shares(tokens):
-                meter.take(amount, at, now)
+            for bucket, amount in self._shares(tokens):
+                at = max(at, bucket.earliest(amount, at))
+            for bucket, amount in self._shares(tokens):
+                bucket.take(amount, at, now)
             if at > now:
                 self._ahead.append(at)
         return Reservation(at - now, at, tokens)
@@ -85,12 +78,12 @@ class RateLimiter:
         with self._lock:
             with suppress(ValueError):  # its time has passed
                 self._ahead.remove(reservation.at)
-            for meter, amount in self._shares(reservation.tokens):
-                meter.give_back(amount, reservation.at)
+            for bucket, amount in self._shares(reservation.tokens):
+                bucket.give_back(amount, reservation.at)
 
-    def _shares(self, tokens: int) -> list[tuple[_Meter, int]]:
+    def _shares(self, tokens: int) -> list[tuple[_Bucket, int]]:
         shares = ((self._requests, 1), (self._tokens, tokens))
-        return [(meter, amount) for meter, amount in shares if meter is not None]
+        return [(bucket, amount) for bucket, amount in shares if bucket is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +99,6 @@ class Reservation:
     seconds: float
     at: float
     tokens: int
-
-
-class _Meter(Protocol):
-    def earliest(self, amount: int, at: float) -> float: ...
-    def take(self, amount: int, at: float, now: float) -> None: ...
-    def give_back(self, amount: int, at: float) -> None: ...
 
 
 class _Bucket:
@@ -154,46 +141,3 @@ class _Bucket:
     def _filled(self, since: tuple[float, float], at: float) -> float:
         level, moment = since
         return min(self._size, level + max(0.0, at - moment) * self._rate)
-
-
-class _Window:
-    """A log of the last sixty seconds and of all future reservations."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._size = per_minute
-        self._log: deque[tuple[float, int]] = deque()
-        self._end: deque[tuple[float, int]] | None = deque()  # the minute before the last reservation; None: unknown
-        self._used = 0
-
-    def earliest(self, amount: int, at: float) -> float:
-        end = self._last_minute()
-        used = self._used
-        for taken_at, taken in end:
-            if taken_at + _MINUTE > at and used + amount <= self._size:
-                break
-            at, used = max(at, taken_at + _MINUTE), used - taken
-        return at
-
-    def take(self, amount: int, at: float, now: float) -> None:
-        end = self._last_minute()
-        while end and end[0][0] + _MINUTE <= at:
-            self._used -= end.popleft()[1]
-        while self._log and self._log[0][0] + _MINUTE <= now:
-            self._log.popleft()
-        end.append((at, amount))
-        self._log.append((at, amount))
-        self._used += amount
-
-    def give_back(self, amount: int, at: float) -> None:
-        with suppress(ValueError):  # it has left the window already
-            self._log.remove((at, amount))
-            self._end = None
-
-    def _last_minute(self) -> deque[tuple[float, int]]:
-        if self._end is None:
-            self._end = self._log.copy()
-            self._used = sum(amount for _, amount in self._end)
-        return self._end
-
-
-_ALGORITHMS: dict[str, Callable[[int], _Meter]] = {"token_bucket": _Bucket, "sliding_window": _Window}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -223,10 +224,13 @@ def test_models_on_this_machine_are_known(tmp_path: Path, monkeypatch: pytest.Mo
     assert HuggingFaceEmbedding.known_models() == ["BAAI/bge-small-en-v1.5", "a/first", "org/two--dashes"]
 
 
-def test_a_model_that_is_not_cached_fails_fast_and_in_words_without_the_hub() -> None:
+def test_a_model_that_is_not_cached_fails_in_words_and_does_not_ask_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    connections: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: connections.append(address))
     model = HuggingFaceEmbedding(model_name="nobody/has-this")
     with pytest.raises(ProviderError, match="`nobody/has-this` is not in the local cache") as caught:
         model.embed_texts(["a"])
+    assert connections == []
     assert "hf download" in str(caught.value)
     assert not caught.value.retryable
     assert caught.value.__cause__ is not None

@@ -105,7 +105,7 @@ def test_a_forked_child_gets_a_thread_of_its_own() -> None:
         worker.submit(lambda: None).result()
         child = os.fork()
         if not child:
-            os._exit(worker.submit(lambda: 42).result(timeout=20))
+            os._exit(worker.submit(lambda: 42).result(timeout=60))
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
     assert run(script).returncode == 42
@@ -113,12 +113,13 @@ def test_a_forked_child_gets_a_thread_of_its_own() -> None:
 
 def test_the_process_ends_when_the_running_job_does_and_drops_the_others() -> None:
     script = """
-        import threading, time
+        import atexit, threading
         from embeddings_huggingface._worker import Worker
-        worker, begun = Worker(), threading.Event()
+        worker, begun, ending = Worker(), threading.Event(), threading.Event()
+        atexit.register(ending.set)
         def running():
             begun.set()
-            time.sleep(0.3)
+            ending.wait()
             print("finished", flush=True)
         worker.submit(running)
         worker.submit(lambda: print("not wanted", flush=True))
@@ -141,7 +142,7 @@ def test_stopping_never_waits_for_a_job_that_the_thread_took_first() -> None:
                 worker.submit(lambda: None)
             stopping = threading.Thread(target=worker.stop, daemon=True)
             stopping.start()
-            stopping.join(5)
+            stopping.join(60)
             if stopping.is_alive():
                 sys.exit(1)
     """
@@ -170,4 +171,4 @@ def never() -> Encoder:
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
