@@ -6,6 +6,7 @@ import json
 import operator
 import pickle
 import threading
+from collections import OrderedDict, deque
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from embed_core import OPERATIONAL, BaseEmbedding, MockEmbedding, RateLimiter, c
 from embed_core.errors import ConfigurationError
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, SecretStr, ValidationError, computed_field
 
 
 class Nested(BaseEmbedding):
@@ -419,15 +420,15 @@ def test_what_a_constructor_takes_beside_fields_is_part_of_the_space(other):
     assert other(store).fingerprint == two.fingerprint != one.fingerprint
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        copy.copy,
-        copy.deepcopy,
-        lambda model: pickle.loads(pickle.dumps(model)),
-        lambda model: type(model).from_dict(json.loads(json.dumps(model.to_dict()))),
-    ],
-)
+MADE = [
+    copy.copy,
+    copy.deepcopy,
+    lambda model: pickle.loads(pickle.dumps(model)),
+    lambda model: type(model).from_dict(json.loads(json.dumps(model.to_dict()))),
+]
+
+
+@pytest.mark.parametrize("made", MADE)
 def test_copies_are_made_with_what_the_constructor_took(made):
     model = Further(instruction="another", tone=Tone.LOUD, dialect="broad", patience=3.0)
     twin = made(model)
@@ -489,9 +490,24 @@ def test_arguments_that_are_passed_on_or_mixed_in_count_too(cls, name):
     assert two.embeddings_cache.get_many(cache_of(one, one.embeddings_cache).keys("text", ["text"])) == {}
 
 
-def test_arguments_by_position_are_those_of_the_constructor_they_are_passed_to():
-    assert Further2("another", Tone.LOUD).fingerprint == Further2(instruction="another", tone=Tone.LOUD).fingerprint
-    assert copy.copy(Further2("another"))._instruction == "another"
+class Positional(MockEmbedding):
+    _prompts: tuple[str, ...] = PrivateAttr()
+
+    def __init__(self, width: int, /, joint: str = "|", *prompts: str, **kwargs: Any) -> None:
+        super().__init__(embed_dim=width, **kwargs)
+        self._prompts = (joint, *prompts)
+
+    def _get_text_embeddings(self, texts):
+        return super()._get_text_embeddings([self._prompts[0].join((*self._prompts, text)) for text in texts])
+
+
+@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize("model", [Further2("another", Tone.LOUD), Positional(3), Positional(3, "-", "a", "b")])
+def test_arguments_by_position_are_those_of_a_copy_too(model, made):
+    twin = made(model)
+    assert twin.fingerprint == model.fingerprint
+    assert twin.get_text_embedding("a") == model.get_text_embedding("a")
+    assert model.fingerprint not in {Further2("one").fingerprint, Positional(3, "-", "b", "a").fingerprint}
 
 
 def test_a_hint_that_makes_no_sense_is_nobodys_business():
@@ -542,3 +558,157 @@ def test_an_equal_value_changes_nothing_and_no_workers_are_one_as_llama_index_ha
 def test_a_class_without_a_constructor_of_its_own_has_the_space_it_always_had():
     assert "arguments" not in MockEmbedding()._space()
     assert "identity" not in Ported()._space()
+
+
+class Pooled(MockEmbedding):
+    """Keeps its settings in every way that a constructor can."""
+
+    words: Any = None
+    model_name: str = "base"
+    query_token: str = "[Q]"
+
+    def __init__(self, model: str = "base", pool: Any = None, **kwargs: Any) -> None:
+        super().__init__(model_name=model, **kwargs)
+        self._pool, self._model = pool, model
+
+    @property
+    def pool(self) -> Any:
+        return self._pool
+
+    @pool.setter
+    def pool(self, pool: Any) -> None:
+        self._pool = pool
+
+    def _get_text_embeddings(self, texts):
+        return super()._get_text_embeddings([f"{self._model}{self._pool and self._pool()}{text}" for text in texts])
+
+
+def test_another_object_for_an_argument_is_another_space():
+    model = Pooled(pool=lambda: 1, embeddings_cache=MemoryKVStore())
+    twin = model.with_(pool=lambda: 2)
+    assert twin.get_text_embedding("a") != model.get_text_embedding("a")
+
+
+def test_a_field_that_the_constructor_takes_by_another_name_is_changed_by_that_name():
+    model = Pooled("one")
+    with pytest.raises(ConfigurationError, match=r"`with_\(model=…\)`"):
+        model.with_(model_name="two")
+    assert model.with_(model="two").get_text_embedding("a") == Pooled("two").get_text_embedding("a")
+
+
+def test_a_property_over_an_argument_is_fixed_as_a_field_is():
+    model = Pooled()
+    model.pool = None
+    model.get_text_embedding("a")
+    with pytest.raises(ConfigurationError, match="`pool` of `Pooled` decides vectors"):
+        model.pool = lambda: 1
+
+
+def test_a_piece_of_text_called_token_decides_vectors():
+    assert Pooled(query_token="a").fingerprint != Pooled(query_token="b").fingerprint
+    assert pickle.loads(pickle.dumps(Pooled(query_token="a"))).query_token == "a"
+
+
+@pytest.mark.parametrize("words", [deque(["a"]), OrderedDict(a=1), RateLimiter])
+def test_an_object_that_can_change_without_a_word_is_looked_at_with_each_call(words):
+    class Options(BaseModel):
+        prompt: str = "a"
+
+    words = Options() if words is RateLimiter else words
+    model = Pooled(words=words, embeddings_cache=MemoryKVStore())
+    model.get_text_embedding("a")
+    before = model.fingerprint
+    if isinstance(words, deque):
+        model.words.append("b")
+    elif isinstance(words, OrderedDict):
+        model.words["b"] = 2
+    else:
+        model.words.prompt = "b"
+    assert model.fingerprint != before
+    model.get_text_embedding("a")
+    assert len(model.embeddings_cache) == 2
+
+
+def test_a_field_cannot_change_while_a_call_learns_what_it_is():
+    learning, go_on = threading.Event(), threading.Event()
+
+    class Slow(Pooled):
+        mode: str = "a"
+
+        def _space(self):
+            space = super()._space()
+            learning.set()
+            go_on.wait(60)
+            return space
+
+        def _get_text_embeddings(self, texts):
+            return MockEmbedding()._get_text_embeddings([self.mode + text for text in texts])
+
+    model = Slow(embeddings_cache=MemoryKVStore())
+    call = threading.Thread(target=model.get_text_embedding, args=("x",))
+    call.start()
+    assert learning.wait(60)
+    threading.Timer(0, go_on.set).start()
+    with pytest.raises(ConfigurationError, match="`mode` of `Slow` decides vectors"):
+        model.mode = "b"
+    call.join()
+    assert Slow(embeddings_cache=model.embeddings_cache).get_text_embedding("x") == MockEmbedding().get_text_embedding(
+        "ax"
+    )
+
+
+def test_a_hook_that_changes_another_model_is_not_its_own_record():
+    inner = nested(embeddings_cache=MemoryKVStore())
+
+    class Outer(MockEmbedding):
+        def _get_text_embedding(self, text):
+            inner.parameters["mode"] = text
+            return inner.get_text_embedding("a")
+
+        def _get_text_embeddings(self, texts):
+            return [self._get_text_embedding(text) for text in texts]
+
+    before = inner.get_text_embedding("a")
+    assert Outer(embed_dim=2).get_text_embedding("a long mode") != before
+
+
+class Aliased(MockEmbedding):
+    dims: int = Field(4, alias="dimensions")
+
+    @computed_field
+    def twice(self) -> int:
+        return 2 * self.dims
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_aliases_and_computed_fields_pass_through_copies(made):
+    model = Aliased(dimensions=7)
+    assert made(model).dims == 7
+    assert model.with_(dims=8).twice == model.with_(dimensions=8).twice == 16
+
+
+def test_a_mixin_after_the_base_class_and_a_wrong_argument_are_as_python_has_them():
+    class Mixin:
+        def __init__(self) -> None:
+            raise AssertionError
+
+    class Mixed2(MockEmbedding, Mixin):
+        pass
+
+    assert Mixed2(model_name="q").model_name == "q"
+    with pytest.raises(TypeError, match=r"Positional.__init__\(\)|missing 1 required positional"):
+        Positional()
+
+
+def test_a_validated_model_checks_its_assignments():
+    model = MockEmbedding.model_validate({"embed_dim": 4})
+    with pytest.raises(ValidationError):
+        model.embed_batch_size = "bad"
+
+
+def test_an_equal_collection_can_be_assigned_again():
+    model = nested()
+    model.get_text_embedding("a")
+    model.layers = [[1, 2]]
+    with pytest.raises(ConfigurationError, match="`layers` of `Nested`"):
+        model.layers = [[3]]

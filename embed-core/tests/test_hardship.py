@@ -64,7 +64,7 @@ def embed(model, texts, colour, **more):
 
 
 def in_flight(model):
-    return model._learned().in_flight(model.embeddings_cache)
+    return model._learned().in_flight
 
 
 def sent(model):

@@ -8,23 +8,30 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Any, get_args, get_type_hints
+from itertools import takewhile
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
-_SECRET = ("key", "password", "secret", "token", "credential", "credentials")
+T = TypeVar("T")
+
+_SECRET = ("key", "password", "secret", "token", "credential")
 _CREDENTIALS = (
-    *("api_key", "apikey", "access_key", "private_key", "secret_key", "password", "secret"),
-    *("credential", "credentials", "auth_data"),
+    *("api_key", "apikey", "access_key", "account_key", "auth_key", "private_key", "secret_key", "shared_key"),
+    *("subscription_key", "password", "passphrase", "secret", "credential", "auth_data", "connection_string"),
+    *("authorization", "bearer", "cookie"),
 )
 _CREDENTIAL = {"auth", "key", "pat"}
-_PIECES_OF_TEXT = {"bos", "cls", "eos", "end", "image", "mask", "pad", "sep", "special", "start", "unk"}
+_TOKENS = {
+    *("access", "ad", "api", "auth", "bearer", "client", "hf", "hub", "id", "iam", "jwt", "personal", "refresh"),
+    *("secret", "security", "service", "session"),
+}
 _TRANSPORTS = ("client", "session")
 UNNAMED = "*"
-"""Stands for positional arguments that no constructor names."""
+"""Stands for positional arguments that the constructor does not name."""
 
 OPAQUE = "…"
 """Stands for a value that is no plain data."""
@@ -32,33 +39,30 @@ OPAQUE = "…"
 
 def looks_like_a_secret(name: str) -> bool:
     """Tell whether a setting may be a secret by its name; errors do not show it, and saved forms leave it out."""
-    return name.lower().endswith(_SECRET) or is_credential(name)
+    return name.lower().rstrip("s").endswith(_SECRET) or is_credential(name)
 
 
 def is_credential(name: str) -> bool:
     """Tell whether a setting is a credential by its name: it decides no vector and never leaves the process.
 
-    A `pad_token` is a piece of text; `aws_session_token`, `azure_ad_token` and the like are credentials.
+    `aws_session_token`, `azure_ad_token` and the like are credentials; a `pad_token` or `query_token` is a text.
     """
-    lower = name.lower()
+    lower = name.lower().replace("-", "_").rstrip("s")
     if lower.endswith("token"):
-        return lower.removesuffix("token").rstrip("_").rpartition("_")[2] not in _PIECES_OF_TEXT
-    return lower.endswith(_CREDENTIALS) or lower in _CREDENTIAL
+        return lower == "token" or lower.removesuffix("token").rstrip("_").rpartition("_")[2] in _TOKENS
+    return lower.endswith(_CREDENTIALS) or name.lower() in _CREDENTIAL
 
 
 def scrubbed(value: Any) -> Any:
     """Return a value without the credentials in its mappings, such as `{"Authorization": "Bearer …"}` in headers."""
     if isinstance(value, Mapping):
         return {name: scrubbed(one) for name, one in value.items() if not _is_nested_credential(name, one)}
-    return [scrubbed(one) for one in value] if isinstance(value, list) else value
+    return type(value)(map(scrubbed, value)) if type(value) in {list, tuple} else value
 
 
 def _is_nested_credential(name: Any, value: Any) -> bool:
     """Tell whether a text in a mapping is a credential; a bare `key` may be anything there."""
-    if not isinstance(name, str) or not isinstance(value, str):
-        return False
-    lower = name.lower().replace("-", "_")
-    return lower == "authorization" or (is_credential(lower) and lower not in _CREDENTIAL)
+    return isinstance(name, str) and isinstance(value, str) and is_credential(name) and name not in _CREDENTIAL
 
 
 def is_transport(name: str) -> bool:
@@ -79,8 +83,9 @@ def holds_secret(value: Any) -> bool:
 
 
 def constructors(cls: type) -> list[Callable[..., None]]:
-    """Return the constructors of a class in the order in which they call each other, pydantic's own left out."""
-    own = (vars(base).get("__init__") for base in cls.__mro__ if not issubclass(BaseModel, base))
+    """Return the constructors of a class that run before pydantic's own, which calls no other."""
+    bases = takewhile(lambda base: base is not BaseModel, cls.__mro__)
+    own = (vars(base).get("__init__") for base in bases)
     return [init for init in own if init is not None]
 
 
@@ -118,25 +123,35 @@ def get_from_param_or_env(
     return found
 
 
-def named(
-    inits: Sequence[Callable[..., None]], args: Sequence[Any], kwargs: Mapping[str, Any], *, defaults: bool = True
-) -> dict[str, Any]:
-    """Return arguments by name, and the first constructor's defaults; `*args` are those of the one that comes next."""
-    if not inits:
-        return {**({UNNAMED: tuple(args)} if args else {}), **kwargs}
-    bound = inspect.signature(inits[0]).bind_partial(None, *args, **kwargs)
-    if defaults:
-        bound.apply_defaults()
+def named(init: Callable[..., None], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a constructor by name, defaults included.
+
+    Raises:
+        TypeError: the constructor does not take these arguments.
+    """
+    bound = inspect.signature(init).bind(None, *args, **kwargs)
+    bound.apply_defaults()
     arguments: dict[str, Any] = {}
     for name, value in list(bound.arguments.items())[1:]:
         kind = bound.signature.parameters[name].kind
         if kind is inspect.Parameter.VAR_KEYWORD:
             arguments |= value
-        elif kind is inspect.Parameter.VAR_POSITIONAL:
-            arguments |= named(inits[1:], value, {}, defaults=False) if value else {}
-        else:
+        elif kind is not inspect.Parameter.VAR_POSITIONAL:
             arguments[name] = value
+        elif value:
+            arguments[UNNAMED] = value
     return arguments
+
+
+def called(cls: Callable[..., T], init: Callable[..., None], arguments: Mapping[str, Any]) -> T:
+    """Call a class with the arguments that `named` has told."""
+    kwargs = dict(arguments)
+    args, unnamed = [], kwargs.pop(UNNAMED, ())
+    for parameter in list(inspect.signature(init).parameters.values())[1:]:
+        by_position = unnamed and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if by_position or parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            args.append(kwargs.pop(parameter.name))
+    return cls(*args, *unnamed, **kwargs)
 
 
 def operational(cls: type) -> Iterator[str]:

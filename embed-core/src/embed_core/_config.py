@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ from embed_core._arguments import (
 )
 from embed_core._copies import kept, made_like, same
 from embed_core._plugins import registered_name
-from embed_core._tracked import Changes, tracked, untracked
+from embed_core._tracked import Changes, may_change_unseen, tracked, untracked
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
@@ -40,8 +41,10 @@ class _Remembering(ModelMetaclass):
     """Keeps the arguments that a model was made from: copies are made from them, and they may decide vectors."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        inits = constructors(self)
-        arguments = named(inits, args, kwargs) if inits else None
+        arguments, inits = None, constructors(self)
+        if inits:
+            with suppress(TypeError):  # which the call itself raises, with the class in its words
+                arguments = named(inits[0], args, kwargs)
         model = super().__call__(*args, **kwargs)
         model._made_from(arguments)
         return model
@@ -89,7 +92,8 @@ class Config(BaseModel, metaclass=_Remembering):
     def with_(self, **changes: Any) -> Self:
         """Return another model with some arguments or fields changed; this one stays as it is."""
         model = made_like(type(self), self._values(), self._arguments, changes, Config._values)
-        model._identity = self._identity
+        if not changes:
+            model._identity = self._identity
         return model
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,11 +188,12 @@ class Config(BaseModel, metaclass=_Remembering):
         cls = type(self)
         left_out = {name for name in cls.model_fields if self._is_operational(name)}
         space = {"class": f"{self.provider or cls.__module__}:{cls.__qualname__}", **self._dump(left_out)}
-        known = {*operational(cls), *self._values(), *cls.model_fields}
+        marked, fields = {*operational(cls), *left_out}, self._values()
         arguments = {
             name: plain(scrubbed(value))
             for name, value in (self._arguments or {}).items()
-            if not (name in known or is_credential(name) or is_transport(name) or holds_secret(value))
+            if not (name in marked or is_credential(name) or is_transport(name) or holds_secret(value))
+            and not (name in fields and (same(value, fields[name]) or plain(value) is OPAQUE))
         }
         if arguments:
             space["arguments"] = arguments
@@ -198,11 +203,17 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def _dump(self, left_out: set[str]) -> dict[str, Any]:
         try:
-            dumped = self.model_dump(mode="json", exclude=left_out | self._secrets() | self._collaborators())
+            shown = set(type(self).model_fields) - left_out - self._secrets() - self._collaborators()
+            dumped = self.model_dump(mode="json", include=shown, by_alias=True)
         except ValueError as error:  # pydantic cannot serialise some field's type
             msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
             raise ConfigurationError(msg) from error
         return {name: scrubbed(value) for name, value in dumped.items()}
+
+    def _may_change_unseen(self) -> bool:
+        """Tell whether a field that decides vectors holds an object that can change without a word."""
+        fields = self.__dict__.items()
+        return any(may_change_unseen(value) and not self._is_operational(name) for name, value in fields)
 
     @classmethod
     def _is_operational(cls, name: str) -> bool:
@@ -229,31 +240,36 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def __setattr__(self, name: str, value: Any) -> None:
         cls = type(self)
-        if name not in cls.model_fields:
-            if name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
-                # pydantic would keep it among the fields, and refuse it with the next assignment to one
-                cls.__private_attributes__[name] = PrivateAttr()
-            super().__setattr__(name, value)
-            return
+        is_field = name in cls.model_fields
         former = self.__dict__.get(name, OPAQUE)
-        if self._is_fixed() and not self._is_operational(name) and not same(former, value):
+        if self._is_fixed() and self._decides_vectors(name) and not same(untracked(former), untracked(value)):
             msg = (
                 f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
                 f"make another one: `model.with_({name}=…)`"
             )
             raise ConfigurationError(msg)
+        if not is_field and name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
+            # pydantic would keep it among the fields, and refuse it with the next assignment to one
+            cls.__private_attributes__[name] = PrivateAttr()
         try:
             super().__setattr__(name, value)
         except ValidationError:
-            if self._complete:
+            if self._complete or not is_field or not constructors(cls):
                 raise
             self.__dict__[name] = value  # by the constructor, for which LlamaIndex checks nothing
-        self._track()
-        self._changed(name)
+        if is_field:
+            self._track()
+            self._changed(name)
+
+    def _decides_vectors(self, name: str) -> bool:
+        if name in type(self).model_fields:
+            return not self._is_operational(name)
+        return not name.startswith("_") and name in (self._arguments or ())  # a property over an argument
 
     def _made_from(self, arguments: dict[str, Any] | None) -> None:
         """Begin to be used: the constructor is through."""
-        self._arguments, self._complete = arguments, True
+        self._arguments = arguments and {name: untracked(value) for name, value in arguments.items()}
+        self._complete = True
         self._track()
 
     def _track(self) -> None:
@@ -274,7 +290,7 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def __repr_args__(self) -> Any:
         secrets = self._secrets()
-        return [(name, scrubbed(value)) for name, value in super().__repr_args__() if name not in secrets]
+        return [(name, scrubbed(untracked(value))) for name, value in super().__repr_args__() if name not in secrets]
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

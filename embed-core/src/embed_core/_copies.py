@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from embed_core._arguments import UNNAMED, holds_secret, is_credential, is_transport, looks_like_a_secret, scrubbed
+from embed_core._arguments import (
+    called,
+    constructors,
+    holds_secret,
+    is_credential,
+    is_transport,
+    looks_like_a_secret,
+    scrubbed,
+)
+from embed_core.errors import ConfigurationError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -32,6 +41,8 @@ def made_like(
     because it may take a field by another name, or none of those of its base; then the fields that had been assigned
     since are assigned again.
     """
+    aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
+    changes = {aliases.get(name, name): value for name, value in changes.items()}
     if arguments is None:
         return cls(**{**fields, **changes})
     model = _constructed(cls, arguments)
@@ -39,19 +50,30 @@ def made_like(
     assigned = {name: value for name, value in fields.items() if not same(made.get(name), value)}
     if changes:
         own = {name: value for name, value in changes.items() if name in made and name not in arguments}
-        model = _constructed(cls, {**arguments, **changes}, leave_out=own)
+        for name in own:
+            _refuse_another_name(cls, name, made[name], arguments)
+        given = {name: value for name, value in changes.items() if name not in own}
+        model = _constructed(cls, {**arguments, **given})
         assigned = {name: value for name, value in assigned.items() if name not in changes} | own
-    names = {field.alias: name for name, field in cls.model_fields.items() if field.alias}
+    names = {alias: name for name, alias in aliases.items()}
     for name, value in assigned.items():
-        setattr(model, names.get(name, name), value)
+        setattr(model, names[name], value)
     return model
+
+
+def _refuse_another_name(cls: type, field: str, value: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse to change a field that the constructor has from an argument of another name, which it may keep too."""
+    for name, argument in arguments.items():
+        if isinstance(argument, str) and argument and argument == value:
+            msg = f"`{cls.__name__}` takes `{field}` as its argument `{name}`; change that: `with_({name}=…)`"
+            raise ConfigurationError(msg)
 
 
 def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that may leave the process; for a credential, the name of the variable that holds it."""
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        if not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value)):
+        if not (looks_like_a_secret(name) or is_transport(name) or holds_secret(value)):
             found[name] = scrubbed(value)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}
@@ -79,13 +101,18 @@ def _variable(value: Any) -> str | None:
     return next((name for name, one in sorted(os.environ.items()) if one == text and looks_like_a_secret(name)), None)
 
 
-def _constructed(cls: type[ModelT], arguments: Mapping[str, Any], leave_out: Collection[str] = ()) -> ModelT:
-    given = {name: value for name, value in arguments.items() if name != UNNAMED and name not in leave_out}
-    given |= {name: os.environ.get(variable) for name, variable in variables(given).items()}
-    for parameter in inspect.signature(cls).parameters.values():
-        if parameter.default is parameter.empty and is_credential(parameter.name):
+def _constructed(cls: type[ModelT], arguments: Mapping[str, Any]) -> ModelT:
+    given, referred = dict(arguments), variables(arguments)
+    for name, variable in referred.items():
+        if variable in os.environ:
+            given[name] = os.environ[variable]
+        else:
+            del given[name]
+    (init, *_) = constructors(cls)
+    for parameter in list(inspect.signature(init).parameters.values())[1:]:
+        if parameter.default is parameter.empty and looks_like_a_secret(parameter.name):
             given.setdefault(parameter.name, None)  # the constructor may find it in the environment
-    return cls(*arguments.get(UNNAMED, ()), **given)
+    return called(cls, init, given)
 
 
 def same(one: Any, other: Any) -> bool:

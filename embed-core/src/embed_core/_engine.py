@@ -72,7 +72,7 @@ def _sending(model: Model, state: State, cache: Cache | None, places: Places) ->
         # still of the call
         *places.missing,
         Batched(model._plan, model.num_workers),
-        *(() if cache is None else (Joined(cache, state.in_flight(cache.store)), Remembered(cache))),
+        *(() if cache is None else (Joined(cache, state.in_flight), Remembered(cache))),
         Isolated(model._plan),
         # of one attempt at one batch: vectors, or it raises
         *places.batch,
@@ -120,8 +120,8 @@ async def run(
     collected = collect(kind, inputs)
     store = model.embeddings_cache if cache is None else cache
     state = model._state  # once: pydantic finds private attributes slowly
-    if state is None or not state.is_ready(store):
-        state = await io.call(partial(_begun, model, store))
+    if state is None or not state.is_ready(cached=store is not None):
+        state = await io.call(partial(model._begun, fingerprint=store is not None))
     if not collected:
         return np.empty((0, state.dimension.known or 0), dtype=np.float32)
     kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
@@ -243,13 +243,6 @@ def block_size(model: Model) -> int:
     return model.embed_batch_size * model.num_workers * _BLOCK
 
 
-def _begun(model: Model, store: KVStore | None) -> State:
-    """Return the knowledge of a configuration that is fixed from now on."""
-    state = model._learned(fingerprint=store is not None)
-    state.used = True
-    return state
-
-
 async def _provide(model: Model, state: State, io: IO, cache: Cache | None, request: Request) -> Any:
     """Make the provider call: the hook for the kind, in the caller's colour.
 
@@ -262,12 +255,12 @@ async def _provide(model: Model, state: State, io: IO, cache: Cache | None, requ
         inputs = await io.call(lambda: open_batch(request.inputs))
     sync = getattr(model, f"_get_{request.kind}_embeddings")
     async_ = getattr(model, f"_aget_{request.kind}_embeddings")
-    outside = IN_HOOK.set(True)
+    outside = IN_HOOK.set(state.changes)
     try:
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
     finally:
         IN_HOOK.reset(outside)
-    if cache is not None and state.is_stale():
+    if cache is not None and state.is_stale() and model._learned(fingerprint=True).fingerprint != state.fingerprint:
         msg = (
             f"a field of `{model.model_name}` was changed in place while it embedded, so its vectors belong to no one "
             "configuration; call it again, or mark the field `OPERATIONAL` if it decides no vector"

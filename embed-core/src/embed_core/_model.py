@@ -105,27 +105,47 @@ class Model(Config, ABC):
     def _learned(self, *, fingerprint: bool = False) -> State:
         """Return the engine's knowledge of this configuration; on demand its fingerprint too, which may read files."""
         with self._making:
-            state = self._state
-            if state is None or state.is_stale():
-                self._track()
-                if state is not None:
-                    self._changed("")
-                changes, used = self._changes, state is not None and state.used
-                dimension = Dimension(self._declared_dimension())
-                self._state = state = State(dimension, self._normalizes(), changes, changes.count, used)
+            state, space = self._state, ""
+            if state is not None and state.volatile and state.fingerprint:
+                space = _space.fingerprint(self._space())
+            if state is None or state.is_stale() or space != (state.fingerprint if space else ""):
+                state = self._state = self._learn(state)
             if fingerprint and not state.fingerprint:
                 state.fingerprint = _space.fingerprint(self._space())
             return state
+
+    def _learn(self, former: State | None) -> State:
+        version = self._changes.version
+        self._track()
+        if former is not None:
+            self._changed("")
+        dimension = Dimension(self._declared_dimension())
+        used, volatile = former is not None and former.used, self._may_change_unseen()
+        return State(dimension, self._normalizes(), self._changes, version, volatile, used)
 
     def _made_from(self, arguments: dict[str, Any] | None) -> None:
         super()._made_from(arguments)
         self._state = None  # a constructor may have asked for vectors, or for the dimension
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in type(self).model_fields:
+            return super().__setattr__(name, value)
+        with self._making:  # not while a call learns the space of the former value
+            return super().__setattr__(name, value)
+
+    def _begun(self, *, fingerprint: bool) -> State:
+        """Return the engine's knowledge of this configuration, which is fixed from now on."""
+        with self._making:
+            state = self._learned(fingerprint=fingerprint)
+            state.used = True
+            return state
+
     def _is_fixed(self) -> bool:
         return self._state is not None and self._state.used
 
     def _changed(self, name: str) -> None:
-        if name and not self._is_operational(name):
+        fixed = self._is_fixed()  # then an equal value was assigned
+        if name and not fixed and not self._is_operational(name):
             self._state = None
 
     # Hooks

@@ -79,6 +79,7 @@ def installed_providers() -> list[Plugin]:
 
 
 @cache
+@cache
 def registered_name(cls: type) -> str | None:
     """Return the provider's name under which an installed package declares a class; None where none does.
 

@@ -56,6 +56,10 @@ class Result:
         """Note one reason for several rows."""
         self.failed.update(dict.fromkeys(map(int, rows), reason))
 
+    def fill(self, vectors: Vectors) -> None:
+        """Take the vectors of all rows, without a copy."""
+        self.vectors, self._done = vectors, None
+
     def pick(self, rows: Sequence[int]) -> Result:
         """Return the result of some rows, of which one may come twice."""
         part = Result.of(self.vectors[rows])
@@ -66,7 +70,7 @@ class Result:
     def place(self, rows: Sequence[int], part: Result) -> None:
         """Take over the result of a part, whose inputs are these rows."""
         if part._done is None and rows == range(len(self.vectors)):
-            self.vectors, self._done = part.vectors, None
+            self.fill(part.vectors)
         elif part._done is None or part._done.any():
             with self._lock:
                 if not self.vectors.shape[1]:
@@ -113,11 +117,6 @@ class Result:
 
 def _is_stretch(rows: Sequence[int]) -> TypeGuard[range]:
     return isinstance(rows, range) and rows.step == 1
-
-
-def owned(vectors: Vectors) -> Vectors:
-    """Return vectors that nobody else can change: a hook may return a part of its own array."""
-    return vectors if vectors.flags.owndata else vectors.copy()
 
 
 Onward: TypeAlias = Callable[[Request], Awaitable[Result]]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from embed_core._space import Dimension
 from embed_core._tracked import Changes
 from embed_core._types import Kind, Middleware
-from embed_core.kvstore import KVStore
 from embed_core.middleware.joined import InFlight
 
 
@@ -35,32 +33,31 @@ class State:
     """The engine's knowledge of one configuration.
 
     Attributes:
-        changes: counts the changes of collections in its fields.
-        seen: that count when this was learned.
+        changes: the version of the collections in its fields, now.
+        version: the version that this was learned at.
+        volatile: whether a field that decides vectors can change without a word, so that each call has to look.
+        used: whether inputs have been embedded with it, which fixes the fields that decide vectors.
         limits: most tokens of one input, by kind.
         warned: not empty once the user has been warned that texts are cut.
-        used: whether inputs have been embedded with it, which fixes the fields that decide vectors.
+        in_flight: the inputs that are being embedded right now, where there is a cache.
     """
 
     dimension: Dimension
     normalizes: bool
     changes: Changes
-    seen: int
+    version: object
+    volatile: bool = False
     used: bool = False
     fingerprint: str = ""
     limits: dict[Kind, int | None] = field(default_factory=dict)
     warned: list[bool] = field(default_factory=list)
-    _in_flight: WeakKeyDictionary[KVStore, InFlight] = field(default_factory=WeakKeyDictionary)
+    in_flight: InFlight = field(default_factory=InFlight)
 
     def is_stale(self) -> bool:
         """Tell whether a collection in a field has been changed in place since."""
-        return self.seen != self.changes.count
+        return self.version is not self.changes.version
 
-    def is_ready(self, store: KVStore | None) -> bool:
-        """Tell whether inputs can be embedded with this knowledge."""
-        return self.used and self.seen == self.changes.count and (store is None or self.fingerprint != "")
-
-    def in_flight(self, store: KVStore) -> InFlight:
-        """Return the inputs that are being embedded right now for one cache."""
-        there = self._in_flight.get(store)
-        return self._in_flight.setdefault(store, InFlight()) if there is None else there
+    def is_ready(self, *, cached: bool) -> bool:
+        """Tell whether inputs can be embedded with this knowledge as it is."""
+        ready = self.used and not (self.volatile and cached) and self.version is self.changes.version
+        return ready and (not cached or self.fingerprint != "")

@@ -1,37 +1,46 @@
-"""Collections in the fields of a model, which count their changes: cached vectors must not outlive their settings."""
+"""Collections in the fields of a model, which tell of their changes: cached vectors must not outlive their settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
-IN_HOOK: ContextVar[bool] = ContextVar("embed_core_in_hook", default=False)
-"""Whether a hook is running in this context; a hook that appends to a list keeps a record, and changes no setting."""
+from pydantic import BaseModel
 
 
 class Changes:
-    """How often the collections in one model's fields were changed in place, hooks aside."""
+    """A version of the collections in one model's fields, another one after each change in place."""
 
-    __slots__ = ("count",)
+    __slots__ = ("version",)
 
     def __init__(self) -> None:
-        self.count = 0
+        self.version = object()
 
 
-def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
+IN_HOOK: ContextVar[Changes | None] = ContextVar("embed_core_in_hook", default=None)
+"""The changes of the model whose hook runs in this context; a hook that appends to a list changes no setting."""
+
+
+def _telling(method: Callable[..., Any]) -> Callable[..., Any]:
     def change(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not IN_HOOK.get():
-            self.changes.count += 1
-        return method(self, *args, **kwargs)
+        if IN_HOOK.get() is self.changes:
+            return method(self, *args, **kwargs)
+        self.changes.version = object()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.changes.version = object()  # the fingerprint may have been asked for in between
 
     return change
 
 
 def _tracked(kind: Any, writes: str) -> Any:
-    """Return a subclass of a collection that counts its changes; its copies and pickles are plain collections."""
+    """Return a subclass of a collection that tells of its changes; its copies and pickles are plain collections."""
     own = {"__slots__": ("changes",), "__reduce__": lambda self: (kind, (kind(self),))}
-    methods = {name: _counting(getattr(kind, name)) for name in writes.split()}
+    methods = {name: _telling(getattr(kind, name)) for name in writes.split()}
     return type(f"Tracked{kind.__name__.title()}", (kind,), methods | own)
 
 
@@ -47,12 +56,13 @@ _TRACKED: dict[Any, Any] = {
     ),
 }
 _PLAIN: dict[Any, Any] = {tracked: kind for kind, tracked in _TRACKED.items()}
+_IMMUTABLE = (str, bytes, int, float, complex, frozenset, type(None), Enum, PurePath)
 
 
 def tracked(value: Any, changes: Changes) -> Any:
-    """Return a value with its dicts, lists and sets made to count their changes, however deep they lie.
+    """Return a value with its dicts, lists and sets made to tell of their changes, however deep they lie.
 
-    A collection that counts already stays the same object; collections put into it since are made to count too.
+    A collection that tells already stays the same object; collections put into it since are made to tell too.
     """
     if type(value) is tuple:
         return tuple(tracked(one, changes) for one in value)
@@ -75,3 +85,12 @@ def untracked(value: Any) -> Any:
     if kind is dict:
         return {name: untracked(one) for name, one in value.items()}
     return kind(map(untracked, value)) if kind in {list, set, tuple} else value
+
+
+def may_change_unseen(value: Any) -> bool:
+    """Tell whether a value can be changed in place without a word, as a deque or a model of pydantic can."""
+    if isinstance(value, BaseModel):
+        return not value.model_config.get("frozen")
+    if type(value) in _PLAIN or type(value) is tuple:
+        return any(map(may_change_unseen, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, _IMMUTABLE)

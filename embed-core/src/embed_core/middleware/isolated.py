@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embed_core._io import IO, Ended
-from embed_core._result import Result, owned
+from embed_core._result import Result
 from embed_core._types import Kind, Next, Request
 from embed_core.errors import InvalidInputError
 
@@ -31,7 +31,7 @@ class Isolated:
         """Embed some rows; tell whether to go on."""
         part = request if len(rows) == len(request.inputs) else request.pick(rows)
         try:
-            result.place(rows, Result.of(owned(await next(part))))
+            result.place(rows, Result.of(await next(part)))
         except InvalidInputError as error:
             named = set(error.indices)
             bad = [row for row in rows if request.indices[row] in named]

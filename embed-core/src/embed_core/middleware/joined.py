@@ -165,11 +165,9 @@ class Joined:
             result.place(rest, await next(request.pick(rest)))
 
     def _settle(self, keys: Sequence[bytes], mine: Mapping[bytes, Pending], result: Result) -> None:
-        vectors: dict[bytes, Vectors] = {}
-        done = result.done
+        copy, done = result.vectors.copy(), result.done  # the caller may change its own array at once
         for row, key in enumerate(keys):
             if key in mine:
                 mine[key].failed = row in result.failed
-                if done[row]:
-                    vectors[key] = result.vectors[row]
+        vectors = {key: copy[row] for row, key in enumerate(keys) if key in mine and done[row]}
         self.in_flight.settle(mine, vectors)

@@ -63,7 +63,9 @@ class LocalModel(Model):
     _held: Weights | None = PrivateAttr(default=None)
     _finding: Any = PrivateAttr(default_factory=Lock)
 
-    def __init__(self, model_name: str | os.PathLike[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, model_name: Annotated[str | os.PathLike[str] | None, OPERATIONAL] = None, **settings: Any
+    ) -> None:
         """Configure a model; nothing is loaded or downloaded before it is used.
 
         Args:
