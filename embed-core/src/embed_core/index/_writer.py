@@ -125,7 +125,7 @@ class Writer:
         for piece in refused:
             reason = " ".join(self._refused[piece.text].split())[:_SHOWN]
             self._skip(one.item, f"is left out from {one.unit} {piece.first} to {piece.last}: {reason}")
-        pieces = tuple(piece for piece in one.pieces if piece not in refused)
+        pieces = tuple(piece for piece in one.pieces if piece.text not in self._refused)
         note = None if pieces else "holds nothing that the model takes"
         return replace(one, item=replace(one.item, note=note), pieces=pieces)
 
