@@ -588,6 +588,17 @@ class TestJobs:
         assert (changes.added, reasons(changes)[0][-21:]) == (8, "words it does not like"[-21:])
         assert model._asked == [(9, ()), (7, ("job-1",))]
 
+    def test_jobs_are_kept_until_their_vectors_are_in_the_table(self, tmp_path):
+        class Misfitting(Jobs):
+            def embed_batch_job(self, texts, **options):
+                return super().embed_batch_job(texts, **options)[:, :3]
+
+        index = Index(tmp_path / "index", Misfitting(embed_dim=4, embeddings_cache=MemoryKVStore()))
+        index.add_records(QUOTES[:1], "others")
+        with pytest.raises(ValueError, match="length"):
+            index.add_records(QUOTES, "quotes", batch_jobs=True)
+        assert list(json.loads((index.folder / "jobs.json").read_text()).values()) == [["job-1"]]
+
     def test_jobs_of_another_model_are_none_of_ours(self, tmp_path):
         for dimension, failure in ((4, KeyboardInterrupt()), (8, None)):
             model = Jobs(embed_dim=dimension)

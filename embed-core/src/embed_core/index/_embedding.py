@@ -99,17 +99,20 @@ def by_jobs(model: BaseEmbedding, cache: KVStore, path: Path, scope: str, *, sho
     embed_batch_job = batch_job_of(model)
     noted = JobIds(path, f"{model.fingerprint} {scope}")
     former = noted.ids
+    answered: list[str] = []
 
     def embed(texts: Sequence[str]) -> Vectors:
-        ids = noted.ids
+        # Earlier answers are in the table by now; former jobs may hold texts that are still to come.
+        ids = [id_ for id_ in noted.ids if id_ in former or id_ not in answered]
+        noted.keep(ids)
         try:
             vectors = embed_batch_job(texts, job_ids=ids, on_submit=noted.add, cache=cache, show_progress=show_progress)
         except ProviderError as error:
             if error.status_code != 404 or not ids:
                 raise
-            msg = f"{error}: delete `{path}` to send again the texts that the jobs of this index have not answered"
+            msg = f"{error}: delete `{path}` to send again what the jobs of this index have not answered"
             raise ConfigurationError(msg) from error
-        noted.keep(former)  # they may hold texts that are still to come
+        answered[:] = noted.ids
         return vectors
 
     yield embed

@@ -53,10 +53,10 @@ def walk(roots: Iterable[str], leave_out: str) -> Iterator[Item | Skipped]:
             found = _look(path)
             if found is None:
                 waiting += _children(path)
-                continue
         except OSError as error:
             found = Skipped(path, f"cannot be read ({error.strerror})")
-        yield found
+        if found is not None:
+            yield found
 
 
 def _look(path: str) -> Item | Skipped | None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from embed_core import Vectors
 from embed_core.errors import EmbedError, InvalidInputError
-from embed_core.index._item import ChunkedItem, Item, Piece
+from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._results import Changes, Skipped
 from embed_core.index._store import Store
 
@@ -123,8 +123,9 @@ class Writer:
         if not refused:
             return one
         for piece in refused:
-            self._skip(one.item, _told(one, piece, self._refused[piece.text]))
-        pieces = tuple(piece for piece in one.pieces if piece not in refused)
+            reason = " ".join(self._refused[piece.text].split())[:_SHOWN]
+            self._skip(one.item, f"is left out from {one.unit} {piece.first} to {piece.last}: {reason}")
+        pieces = tuple(piece for piece in one.pieces if piece.text not in self._refused)
         note = None if pieces else "holds nothing that the model takes"
         return replace(one, item=replace(one.item, note=note), pieces=pieces)
 
@@ -161,8 +162,3 @@ def _portions(found: Iterable[ChunkedItem], chunks: int) -> Iterator[list[Chunke
 def _is_refusal(error: EmbedError) -> bool:
     """Tell whether some inputs are at fault, and nothing else."""
     return bool(error.failed) and all(isinstance(reason, InvalidInputError) for reason in error.failed.values())
-
-
-def _told(one: ChunkedItem, piece: Piece, reason: str) -> str:
-    short = " ".join(reason.split())[:_SHOWN]
-    return f"is left out from {one.unit} {piece.first} to {piece.last}: {short}"

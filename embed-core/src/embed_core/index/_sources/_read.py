@@ -49,10 +49,21 @@ def read_records(
         InvalidInputError: nothing can be read.
         ConfigurationError: a column is not there, or an encoding is unknown.
     """
+    if form not in FORMS:
+        raise ConfigurationError(f"`form` is {form!r}; it must be one of {', '.join(FORMS)}")
     name = canonical(source) if isinstance(source, str | os.PathLike) else "-"
+    if form == "sqlite":
+        if name == "-":
+            raise ConfigurationError("a database cannot be read from a stream; name a file")
+        others = {alias: canonical(path) for alias, path in (attach or {}).items()}
+        rows: Iterator[Row | Skipped] = sqlite_rows(name, sql, others)
+    elif sql is not None or attach:
+        raise ConfigurationError(f"`sql` and `attach` are for `sqlite`, not for `{form}`")
+    else:
+        rows = _text_rows(source, name, form, encoding)
     columns: Columns | None = None
     try:
-        for row in _rows(source, name, form, encoding, sql, attach or {}):
+        for row in rows:
             if isinstance(row, Skipped):
                 yield row
                 continue
@@ -66,23 +77,9 @@ def read_records(
         raise InvalidInputError(f"`{name}` is no text in its encoding ({error}); convert it to UTF-8") from error
 
 
-def _rows(
-    source: str | os.PathLike[str] | BinaryIO,
-    name: str,
-    form: Form,
-    encoding: str | None,
-    sql: str | None,
-    attach: Mapping[str, str | os.PathLike[str]],
+def _text_rows(
+    source: str | os.PathLike[str] | BinaryIO, name: str, form: Form, encoding: str | None
 ) -> Iterator[Row | Skipped]:
-    if form not in FORMS:
-        raise ConfigurationError(f"`form` is {form!r}; it must be one of {', '.join(FORMS)}")
-    if form == "sqlite":
-        if name == "-":
-            raise ConfigurationError("a database cannot be read from a stream; name a file")
-        yield from sqlite_rows(name, sql, {name: canonical(path) for name, path in attach.items()})
-        return
-    if sql is not None or attach:
-        raise ConfigurationError(f"`sql` and `attach` are for `sqlite`, not for `{form}`")
     with ExitStack() as stack:
         stream = stack.enter_context(Path(source).open("rb")) if isinstance(source, str | os.PathLike) else source
         text = stack.enter_context(decoded(stream, encoding))
