@@ -276,5 +276,5 @@ def test_where_a_dense_model_is_wanted_a_sparse_one_is_refused(tiny_splade: Path
 def test_a_folder_that_is_none_is_told_at_first_use(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="holds no model"):
         SparseEncoderEmbedding(tmp_path).get_text_embedding("bread")
-    with pytest.raises(ValueError, match="model_name"):
+    with pytest.raises(TypeError, match="model_name"):
         SparseEncoderEmbedding()

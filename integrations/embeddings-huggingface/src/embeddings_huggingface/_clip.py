@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +27,15 @@ class ClipEmbedding(HuggingFaceEmbedding):
     provider: ClassVar[str | None] = "clip"
 
     model_name: Name = _DEFAULT
+
+    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub.
+            settings: the fields of `HuggingFaceEmbedding`.
+        """
+        super().__init__(model_name, **settings)
 
     @classmethod
     def known_models(cls) -> Sequence[str]:

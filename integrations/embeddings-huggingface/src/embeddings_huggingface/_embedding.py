@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -58,6 +59,15 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
     normalize: bool | None = None
     truncate_dim: PositiveInt | None = None
     pooling: Pooling | None = None
+
+    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub.
+            settings: the fields below, and those of `BaseEmbedding`.
+        """
+        super().__init__(**{"model_name": model_name, **settings})
 
     @classmethod
     def from_spec(cls, model: str, /, **options: Any) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -62,17 +61,6 @@ class LocalModel(Model):
     _found: tuple[Any, Source] | None = PrivateAttr(default=None)
     _held: Weights | None = PrivateAttr(default=None)
     _finding: Any = PrivateAttr(default_factory=Lock)
-
-    def __init__(
-        self, model_name: Annotated[str | os.PathLike[str] | None, OPERATIONAL] = None, **settings: Any
-    ) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
-
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub; None takes the class's default.
-            settings: the fields, and those of `BaseEmbedding`.
-        """
-        super().__init__(**({} if model_name is None else {"model_name": model_name}), **settings)
 
     @field_validator("model_name")
     @classmethod

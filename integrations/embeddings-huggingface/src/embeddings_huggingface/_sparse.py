@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -31,6 +32,15 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
 
     model_name: Name  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
+
+    def __init__(self, model_name: str | os.PathLike[str], **settings: Any) -> None:
+        """Configure a model; nothing is loaded or downloaded before it is used.
+
+        Args:
+            model_name: a folder, or a name on the Hugging Face hub.
+            settings: the fields below, and those of `HuggingFaceEmbedding` that are not about dense vectors.
+        """
+        super().__init__(**{"model_name": model_name, **settings})
 
     def _options(self) -> Options:
         return replace(super()._options(), sparse=True)
