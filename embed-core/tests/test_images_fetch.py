@@ -422,7 +422,7 @@ class Local(MockMultiModalEmbedding):
 
     def _image_loader(self):
         class Loader(ImageLoader):
-            def _fetch(self, url, scheme):
+            def _fetch(self, url):
                 return fetcher(ImageUrls(timeout=5))(url)
 
         return Loader()

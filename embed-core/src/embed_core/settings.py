@@ -1,17 +1,17 @@
 """The user's settings: aliases, and the model that `default` stands for.
 
-`embed alias` and `embed models default` write them, and a program may too: `change_settings(lambda old: replace(old,
-default="local"))`.
+`embed alias` and `embed models default` write them, and a program may too:
+`change_settings(lambda old: old.model_copy(update={"default": "local"}))`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embed_core._arguments import looks_like_a_secret
 from embed_core.errors import ConfigurationError
@@ -19,19 +19,18 @@ from embed_core.errors import ConfigurationError
 __all__ = ["Settings", "change_settings", "load_settings", "settings_path", "user_folder"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The user's choices.
+class Settings(BaseModel):
+    """The user's choices; entries of a newer version are kept.
 
     Attributes:
         default: the spec that `default` stands for; None leaves the choice to the package.
         aliases: the spec of each alias.
-        other: entries of a newer version; kept as they are.
     """
 
+    model_config = ConfigDict(extra="allow", frozen=True)
+
     default: str | None = None
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    other: Mapping[str, Any] = field(default_factory=dict)
+    aliases: Mapping[str, str] = {}
 
 
 def user_folder(use: Literal["config", "cache"]) -> Path:
@@ -58,17 +57,13 @@ def load_settings() -> Settings:
     """
     path = settings_path()
     try:
-        values: Any = json.loads(path.read_text("utf-8"))
+        return Settings.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return Settings()
-    except (OSError, ValueError) as error:
-        msg = f"the settings in `{path}` cannot be read ({error}); repair or delete the file"
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        msg = f"the settings in `{path}` cannot be read ({reason}); repair or delete the file"
         raise ConfigurationError(msg) from error
-    match {"default": None, "aliases": {}, **values} if isinstance(values, dict) else values:
-        case {"default": str() | None as default, "aliases": dict(aliases), **other} if _are_strings(aliases.values()):
-            return Settings(default, aliases, {str(name): value for name, value in other.items()})
-    msg = f'`{path}` holds no settings; expected `{{"default": "SPEC", "aliases": {{"NAME": "SPEC"}}}}`'
-    raise ConfigurationError(msg)
 
 
 def change_settings(change: Callable[[Settings], Settings]) -> None:
@@ -88,14 +83,9 @@ def change_settings(change: Callable[[Settings], Settings]) -> None:
         old = load_settings()
         new = change(old)
         _refuse_secrets({new.default, *new.aliases.values()} - {old.default, *old.aliases.values()})
-        values = {**new.other, "default": new.default, "aliases": dict(sorted(new.aliases.items()))}
-        content = f"{json.dumps(values, indent=2, ensure_ascii=False)}\n".encode()
+        content = f"{new.model_dump_json(indent=2)}\n".encode()
         path.with_suffix(".new").write_bytes(content)
         path.with_suffix(".new").replace(path)
-
-
-def _are_strings(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 def _refuse_secrets(specs: Iterable[str | None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 512 * 1024 * 1024
 _new_spool = partial(SpooledTemporaryFile, max_size=16 * 1024 * 1024)  # in memory up to here
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SHOWN = 60  # characters of a path
 
 
@@ -111,8 +109,8 @@ class ImageLoader:
         """Return the content of an image file and, where it can be read twice, the function that reads it again."""
         if hasattr(source, "as_py"):  # an Arrow scalar
             source = source.as_py()
-        if isinstance(source, str) and (scheme := _URL.match(source)):
-            return self._fetch(source, scheme[1].lower()), None
+        if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
+            return self._fetch(source), None
         if hasattr(source, "read"):
             return _read_stream(source), None
         if isinstance(source, bytes | bytearray | memoryview):
@@ -127,10 +125,7 @@ class ImageLoader:
             raise InvalidInputError(msg)
         return read(), read
 
-    def _fetch(self, url: str, scheme: str) -> bytes:
-        if scheme not in {"http", "https"}:
-            msg = f"is a `{scheme}:` address, which is not read here; pass a path, bytes or a file object"
-            raise InvalidInputError(msg)
+    def _fetch(self, url: str) -> bytes:
         if self._urls is None:
             msg = "is a web address, and fetching is off; set the model's `image_urls=ImageUrls()` or pass the bytes"
             raise InvalidInputError(msg)

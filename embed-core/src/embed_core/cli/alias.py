@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import click
 
 from embed_core.cli._common import format_option, show
@@ -32,7 +30,7 @@ def set_(name: str, spec: str) -> None:
         msg = f"`{name}` is the name of a provider; choose another name"
         raise click.UsageError(msg)
     plugin_of(spec, alias=name)
-    change_settings(lambda old: replace(old, aliases={**old.aliases, name: spec.strip()}))
+    change_settings(lambda old: old.model_copy(update={"aliases": {**old.aliases, name: spec.strip()}}))
 
 
 @command.command("list")
@@ -55,6 +53,7 @@ def remove(name: str) -> None:
             known = ", ".join(f"`{alias}`" for alias in sorted(old.aliases)) or "none"
             msg = f"there is no alias `{name}`; there are: {known}"
             raise click.ClickException(msg)
-        return replace(old, aliases={alias: spec for alias, spec in old.aliases.items() if alias != name})
+        others = {alias: spec for alias, spec in old.aliases.items() if alias != name}
+        return old.model_copy(update={"aliases": others})
 
     change_settings(without)

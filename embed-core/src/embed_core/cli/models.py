@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -49,10 +48,10 @@ def default(spec: str | None, remove: bool) -> None:
         msg = "give a SPEC or `--remove`, not both"
         raise click.UsageError(msg)
     if remove:
-        change_settings(lambda old: replace(old, default=None))
+        change_settings(lambda old: old.model_copy(update={"default": None}))
     elif spec is not None:
         plugin_of(spec, alias="default")
-        change_settings(lambda old: replace(old, default=spec.strip()))
+        change_settings(lambda old: old.model_copy(update={"default": spec.strip()}))
     elif (chosen := load_settings().default) is not None:
         click.echo(chosen)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from os import PathLike
@@ -125,25 +125,18 @@ class SQLiteKVStore(KVStore):
 
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
-    try:
-        _retry_while_busy(partial(_prepare, db, path), timeout)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _retry_while_busy(action: Callable[[], None], timeout: float) -> None:
-    """Run an action until the file is free: where processes open a new file at once, SQLite itself does not wait."""
     deadline = time.monotonic() + timeout
     while True:
+        db = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
-            return action()
-        except sqlite3.OperationalError as error:
+            _prepare(db, path)
+        except BaseException as error:
+            db.close()
             if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.01)  # where processes open a new file at once, SQLite itself does not wait
+        else:
+            return db
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -180,6 +173,6 @@ def _remedy(error: Exception) -> str:
             return "check the path, its permissions and the free space on the disk"
 
 
-def _code(error: Exception) -> int:
+def _code(error: BaseException) -> int:
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF  # the primary code, without the detail above it
