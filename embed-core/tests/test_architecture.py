@@ -276,6 +276,14 @@ class TestHonesty:
             bad += [f"{name_of(path)}: {found[0]}" for found in (strings.search(text), patched.search(text)) if found]
         assert bad == []
 
+    def test_tests_read_no_clock_and_do_not_sleep(self):
+        clocks = re.compile(
+            r"(import|from) (.*, )?time\b|\btimeit\b|\bloop\.time\(|\bdatetime\.(utc)?now\(|\basyncio\.sleep\((?!0\))"
+        )
+        tests = [*TESTS, ROOT / "conftest.py", *sorted((ROOT / "benchmarks").glob("test_*.py"))]
+        found = [(name_of(path), match[0]) for path in tests for match in clocks.finditer(path.read_text("utf-8"))]
+        assert found == []  # count work, wait for an event, or inject a clock
+
     def test_nothing_names_the_machine_it_was_made_on(self):
         texts = [path for folder in ("docs", "embed-core", "integrations", "benchmarks") for path in text_files(folder)]
         texts += [ROOT / "README.md", ROOT / "Makefile", ROOT / "conftest.py", ROOT / "pyproject.toml"]
