@@ -11,6 +11,7 @@ import sys
 import tokenize
 import tomllib
 from collections import Counter
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,14 @@ class TestConfiguration:
         (named,) = (one["forbidden_modules"] for one in contracts if one["name"].startswith("Tools and integrations"))
         modules = (ROOT / "embed-core" / "src" / "embed_core").glob("_[a-z]*")
         assert named == sorted({f"embed_core.{path.stem}" for path in modules})
+
+    @pytest.mark.parametrize("name", ["embed_core", *INTEGRATIONS])
+    def test_an_installed_wheel_is_loaded_and_not_the_sources(self, name):
+        installed = distribution(name)
+        origin = json.loads(installed.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            pytest.skip("it is installed in place")
+        assert Path(importlib.import_module(name).__file__) == Path(installed.locate_file(name), "__init__.py")
 
     @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
     def test_every_version_has_a_changelog_heading(self, package):
