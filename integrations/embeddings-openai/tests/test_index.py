@@ -120,7 +120,7 @@ class TestBatchAPI:
         _, errors = process.communicate()
         assert list(json.loads(noted.read_text()).values()) == [["batch_1"]]
         if signal_ == signal.SIGINT:
-            assert errors.splitlines()[-1].startswith("Interrupted; what is finished is kept.")
+            assert errors.splitlines()[-1].startswith("Interrupted; finished batches are kept.")
         server.batches.jobs["batch_1"]["polls"] = 0
         with Path("rows.jsonl").open("a") as file:
             file.write('{"id": "new", "text": "One more."}\n')
