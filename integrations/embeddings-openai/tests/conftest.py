@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import openai
 import pytest
 from embed_core import RetryPolicy, Vectors
 from embed_core.testing import FakeEmbeddingServer
+from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding, _capabilities, _pace
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
@@ -35,9 +37,50 @@ def _only_our_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+class HoldingServer(FakeEmbeddingServer):
+    """Holds requests until it is told to go on, or until so many have come, and knows which are under way.
+
+    Attributes:
+        held: requests for these texts wait until `release`.
+        crowd: every request waits until so many have been there at once.
+        most: how many there have been at once.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.held, self.crowd, self.most = set[str](), 0, 0
+        self._there: list[Any] = []
+        self._changed = threading.Condition()
+
+    @property
+    def under_way(self) -> int:
+        """How many requests there are."""
+        return len(self._there)
+
+    def respond(self, received: Any) -> tuple[Fault, Fault]:
+        with self._changed:
+            self._there.append(received)
+            self.most = max(self.most, self.under_way)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.most >= self.crowd and self.held.isdisjoint(received.inputs), 60)
+            self._there.remove(received)
+        return super().respond(received)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until a request for a text is there."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: any(text in one.inputs for one in self._there), 60)
+
+    def release(self, *texts: str) -> None:
+        """Answer the held requests for these texts, or all of them."""
+        with self._changed:
+            self.held -= set(texts) or self.held
+            self._changed.notify_all()
+
+
 @pytest.fixture
-def server() -> Iterator[FakeEmbeddingServer]:
-    with FakeEmbeddingServer(dimension=1536, api_key=KEY) as running:
+def server() -> Iterator[HoldingServer]:
+    with HoldingServer(dimension=1536, api_key=KEY) as running:
         yield running
 
 

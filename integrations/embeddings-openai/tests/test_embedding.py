@@ -305,18 +305,22 @@ def use_and_close(model: OpenAIEmbedding) -> None:
 @pytest.mark.parametrize("change", [change_a_setting, use_and_close, OpenAIEmbedding.close])
 @both_colours
 def test_a_change_elsewhere_leaves_requests_under_way_alone(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, change: Callable[[OpenAIEmbedding], None]
+    model: OpenAIEmbedding, server: Any, embed: Embed, change: Callable[[OpenAIEmbedding], None]
 ) -> None:
+    def change_three_times() -> None:
+        for text in ("0", "8", "16"):
+            server.wait_for(text)
+            change(model)
+            server.release(text)
+
     model.embed_batch_size, model.num_workers, model.retry = 1, 4, RetryPolicy(max_retries=0)
     embed(model, ["warm"])
-    server.latency = 0.05
     texts = [str(number) for number in range(20)]
-    changes = [threading.Timer(0.03 + 0.06 * number, change, [model]) for number in range(3)]
-    for one in changes:
-        one.start()
+    server.held = {"0", "8", "16"}
+    changes = threading.Thread(target=change_three_times)
+    changes.start()
     assert np.array_equal(embed(model, texts), server.vectors(texts))
-    for one in changes:
-        one.join()
+    changes.join()
     assert sum(request.inputs != ["other"] for request in server.requests) == 1 + len(texts)
     model.close()
     gc.collect()  # a leaked connection warns here, and warnings are errors
@@ -330,7 +334,8 @@ def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model:
     async def ask() -> Any:
         with await former.current() as late:
             assert not late.is_closed()
-        await asyncio.sleep(0.01)
+        while not late.is_closed():
+            await asyncio.sleep(0)
         return late
 
     with former.sync() as late:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import TypeAlias
@@ -39,7 +38,7 @@ def answer(embedding: object) -> dict[str, object]:
 PASSING: dict[str, Callable[[], Fault]] = {
     "429": faults.rate_limited,
     "429 with seconds": lambda: faults.rate_limited("0.05"),
-    "429 with a date": lambda: faults.rate_limited(formatdate(time.time(), usegmt=True)),
+    "429 with a date": lambda: faults.rate_limited(formatdate(usegmt=True)),
     "429 with milliseconds": lambda: faults.rate_limited(retry_after_ms="20"),
     "429 in a 200": lambda: faults.wrapped(faults.rate_limited()),
     "500": faults.server_error,

@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,20 +107,20 @@ class TestBatchAPI:
     @pytest.mark.skipif(os.name == "nt", reason="the signals are POSIX")
     @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGKILL])
     def test_a_run_that_was_stopped_goes_on_with_its_job(
-        self, server: FakeEmbeddingServer, signal_: signal.Signals
+        self, server: FakeEmbeddingServer, start: Callable[..., subprocess.Popen[str]], signal_: signal.Signals
     ) -> None:
         server.batches.polls = 1_000_000
         noted = Path("idx/jobs.json")
         command = [EMBED, *COMMAND, "--batch-api"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
-            deadline = time.monotonic() + 60
-            while not noted.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            process.send_signal(signal_)
-            _, errors = process.communicate(timeout=60)
+        process = start(*command, stderr=subprocess.PIPE)
+        while not noted.exists() and process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        process.send_signal(signal_)
+        _, errors = process.communicate()
         assert list(json.loads(noted.read_text()).values()) == [["batch_1"]]
         if signal_ == signal.SIGINT:
-            assert errors.splitlines()[-1].startswith("Interrupted; what is finished is kept.")
+            assert errors.splitlines()[-1].startswith("Interrupted; finished batches are kept.")
         server.batches.jobs["batch_1"]["polls"] = 0
         with Path("rows.jsonl").open("a") as file:
             file.write('{"id": "new", "text": "One more."}\n')

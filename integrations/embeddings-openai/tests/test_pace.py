@@ -7,6 +7,8 @@ import gc
 import math
 import os
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from embed_core.errors import ProviderTimeoutError, ProviderUnavailableError, QuotaExceededError, RateLimitError
@@ -216,55 +218,52 @@ def test_a_forked_child_starts_with_a_free_pace() -> None:
 # With a server
 
 
-def in_flight(server: FakeEmbeddingServer) -> int:
-    """Return the most requests that were under way at once."""
-    changes = sorted(
-        [(one.at, 1) for one in server.requests] + [(one.at + server.latency, -1) for one in server.requests]
-    )
-    level = most = 0
-    for _, change in changes:
-        level += change
-        most = max(most, level)
-    return most
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until something has happened."""
+    while not condition():
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-def test_up_to_num_workers_requests_are_in_flight(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer, colour: str
-) -> None:
-    server.latency = 0.1
+def test_up_to_num_workers_requests_are_in_flight(model: OpenAIEmbedding, server: Any, colour: str) -> None:
+    server.crowd = 4
     model.embed_batch_size, model.num_workers = 1, 4
     texts = [str(number) for number in range(12)]
     if colour == "sync":
         model.embed_texts(texts)
     else:
         asyncio.run(model.aembed_texts(texts))
-    assert in_flight(server) == 4
+    assert server.most == 4
 
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
-def test_after_a_429_fewer_requests_are_in_flight(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer, colour: str
-) -> None:
-    server.latency = 0.05
+def test_after_a_429_fewer_requests_are_in_flight(model: OpenAIEmbedding, server: Any, colour: str) -> None:
+    first, texts = [f"first {number}" for number in range(8)], [str(number) for number in range(16)]
+
+    def answer_the_others() -> None:
+        while math.isinf(model._settled().pace.limit):  # until the objection to one of eight is heard
+            threading.Event().wait(0.001)
+        server.release()
+
+    async def both() -> None:
+        await model.aembed_texts(first)
+        server.crowd, server.most = 4, 0
+        await model.aembed_texts(texts)
+
     model.embed_batch_size, model.num_workers = 1, 8
+    server.crowd, server.held = 8, set(first[1:])
     server.inject(faults.rate_limited("0"))
-    first = [f"first {number}" for number in range(8)]
-    texts = [str(number) for number in range(16)]
+    others = threading.Thread(target=answer_the_others)
+    others.start()
     if colour == "sync":
         model.embed_texts(first)
-        del server.requests[:]
+        server.crowd, server.most = 4, 0
         model.embed_texts(texts)
     else:
-
-        async def both() -> None:
-            await model.aembed_texts(first)
-            del server.requests[:]
-            await model.aembed_texts(texts)
-
         asyncio.run(both())
-    assert in_flight(server) < 8
-    assert {text for request in server.requests for text in request.inputs} == set(texts)
+    others.join()
+    assert 4 <= server.most < 8
+    assert {text for request in server.requests for text in request.inputs} == {*first, *texts}
 
 
 def test_a_pause_beyond_all_patience_is_an_error_at_once(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
@@ -293,7 +292,7 @@ def test_a_cancelled_call_leaves_the_queue(model: OpenAIEmbedding, server: FakeE
         pace.limit = 1.0
         held = pace.ask(first=False, tokens=1)
         waiting = asyncio.create_task(model.aget_text_embedding("a"))
-        await asyncio.sleep(0.05)
+        await until(lambda: pace._waiting)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -316,7 +315,7 @@ def test_threads_and_event_loops_wait_in_one_queue(model: OpenAIEmbedding, serve
     for thread in threads:
         thread.start()
     while len(pace._waiting) < 2:
-        pass
+        threading.Event().wait(0.001)
     pace.leave(held)
     for thread in threads:
         thread.join()
@@ -325,45 +324,42 @@ def test_threads_and_event_loops_wait_in_one_queue(model: OpenAIEmbedding, serve
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("place", ["in the queue", "in flight"])
-def test_a_request_whose_event_loop_is_closed_holds_up_nobody(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer, place: str
-) -> None:
-    server.latency = 0.2
+def test_a_request_whose_event_loop_is_closed_holds_up_nobody(model: OpenAIEmbedding, server: Any, place: str) -> None:
+    server.held = {"a"}
     pace = model._settled().pace
     pace.limit = 1.0
     held = pace.ask(first=False, tokens=1) if place == "in the queue" else None
     loop = asyncio.new_event_loop()
     lost = loop.create_task(model.aget_text_embedding("a"))
-    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.run_until_complete(until(lambda: server.under_way or pace._waiting))
     loop.close()
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(len(model.get_text_embedding("b"))), daemon=True)
     thread.start()
     if held is not None:
         pace.leave(held)
-    thread.join(5)
+    thread.join(60)
     assert found == [1536]
+    server.release()
     del loop, lost
     gc.collect()  # now, not in another test: asyncio has something to say
     assert len(model.get_text_embedding("c")) == 1536
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_requests_of_an_event_loop_that_is_not_run_again_hold_up_nobody(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer
-) -> None:
-    server.latency = 0.2
-    model.embed_batch_size = 1
+def test_requests_of_an_event_loop_that_is_not_run_again_hold_up_nobody(model: OpenAIEmbedding, server: Any) -> None:
+    texts = [str(number) for number in range(8)]
+    server.held, model.embed_batch_size = set(texts), 1
     loop = asyncio.new_event_loop()  # as Ctrl-C leaves it
-    lost = loop.create_task(model.aembed_texts([str(number) for number in range(8)]))
-    loop.run_until_complete(asyncio.sleep(0.1))
-    server.latency = 0.0
+    lost = loop.create_task(model.aembed_texts(texts))
+    loop.run_until_complete(until(lambda: server.under_way == len(texts)))
     server.inject(faults.rate_limited("0"))
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(len(model.get_text_embedding("b"))), daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert found == [1536]
+    server.release()
     assert len(loop.run_until_complete(lost)) == 8  # it may go on nevertheless
     loop.run_until_complete(model.aclose())
     loop.close()

@@ -22,7 +22,7 @@ def texts(server: FakeEmbeddingServer, *, restart_at: int | None) -> Iterator[st
     for number in range(COUNT):
         if number == restart_at:
             server.latency = 0.02  # so that requests are in flight
-            threading.Timer(0.05, restart, [server]).start()
+            threading.Thread(target=restart, args=[server]).start()
         yield f"text {number}"
 
 

@@ -4,19 +4,19 @@ import asyncio
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
+from embed_core import Estimate, Kind, Request, Vectors
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import FakeEmbeddingServer, faults
-from embed_core.testing.faults import Fault
-from embeddings_openai import KNOWN, PRICES_AS_OF, Estimate, OpenAIEmbedding, Usage
-from embeddings_openai._usage import UnderWay
+from embeddings_openai import KNOWN, PRICES_AS_OF, OpenAIEmbedding, Usage
+from embeddings_openai._usage import Budgeted, Meter, UnderWay
 
 
 def test_usage_adds_up_over_calls_and_colours(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
@@ -61,16 +61,16 @@ def test_an_estimate_of_a_text_that_will_be_cut_is_of_what_remains(model: OpenAI
 
 def test_an_estimate_whose_cache_hangs_can_be_given_up(model: OpenAIEmbedding) -> None:
     class Hanging(MemoryKVStore):
+        waits = True
+
         def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-            go_on.wait(10)
+            assert go_on.wait(60)
             return {}
 
     go_on = threading.Event()
     model.embeddings_cache = Hanging()
-    started = time.monotonic()
     with pytest.raises(TimeoutError):
         asyncio.run(asyncio.wait_for(model.aestimate(["a"]), 0.05))
-    assert time.monotonic() - started < 5
     go_on.set()
 
 
@@ -132,7 +132,7 @@ def test_an_answer_that_does_not_tell_its_tokens_is_charged_by_the_estimate(
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_max_cost_holds_for_texts_of_many_more_tokens_than_estimated(colour: str) -> None:
     with (
-        FakeEmbeddingServer(dimension=8, latency=0.05, tokens_of=len) as server,  # a token a byte
+        FakeEmbeddingServer(dimension=8, latency=0.01, tokens_of=len) as server,  # a token a byte
         OpenAIEmbedding(
             api_key="any",
             api_base=server.base_url,
@@ -156,48 +156,97 @@ def test_max_cost_may_be_exactly_what_was_estimated(model: OpenAIEmbedding) -> N
     assert model.usage.price == model.max_cost
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    started = time.monotonic()
-    call()
-    return time.monotonic() - started
+class Moments:
+    """A runner whose sleeping takes no time but that of its clock; `at` says what happens meanwhile."""
+
+    blocking, abandoned = True, False
+
+    def __init__(self, at: Callable[[], object] = lambda: None) -> None:
+        self.now, self._at = 0.0, at
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self._at()
+
+
+async def answered(request: Request) -> Vectors:
+    return np.ones((len(request.inputs), 1), dtype=np.float32)
+
+
+def seconds_waited(meter: Meter, kind: Kind = "text", io: Moments | None = None, *, patience: float = 60.0) -> float:
+    """Send a request of two tokens on a budget of five; return how long it was held back."""
+    io = io or Moments()
+    budgeted = Budgeted(meter, 5.0, 1_000_000.0, lambda inputs: 2, patience, io.clock)
+    asyncio.run(budgeted(Request(kind, ["second"], [0], [0]), answered, io))
+    return io.now
+
+
+@pytest.fixture
+def meter() -> Meter:
+    """A request of two tokens is under way, of a call that goes on."""
+    meter = Meter()
+    assert meter.reserve(2, 5.0) == 2
+    meter.under_way.add(UnderWay(Moments()))
+    return meter
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [("query", 0.0), ("text", 1.0)])
+def test_only_documents_wait_for_a_slow_first_answer_and_only_briefly(meter: Meter, kind: Kind, seconds: float) -> None:
+    assert seconds_waited(meter, kind) == pytest.approx(seconds, abs=0.1)
+
+
+def test_documents_wait_no_longer_than_until_the_first_answer(meter: Meter) -> None:
+    io = Moments(lambda: (meter.add(2, 2), meter.release(2)))
+    assert 0 < seconds_waited(meter, io=io) < 0.1
+
+
+def test_no_call_waits_for_a_first_request_of_a_call_that_was_interrupted(meter: Meter) -> None:
+    (first,) = meter.under_way
+    first._call.abandoned = True
+    assert seconds_waited(meter) == 0
+
+
+def test_what_does_not_fit_waits_no_longer_than_for_a_sign_of_life(meter: Meter) -> None:
+    meter.reserve(2, 5.0)
+    io = Moments()
+    with pytest.raises(QuotaExceededError, match="0 US dollars are spent and 4 on their way, and some 2 more"):
+        seconds_waited(meter, io=io, patience=2.0)
+    assert io.now == pytest.approx(2.0, abs=0.1)
+
+
+def test_what_does_not_fit_waits_for_what_may_take_less(meter: Meter) -> None:
+    meter.reserve(2, 5.0)
+    io = Moments(lambda: meter.release(2))
+    assert 0 < seconds_waited(meter, "query", io) < 0.1
+
+
+def test_what_does_not_fit_beside_what_stands_still_is_refused_at_once(meter: Meter) -> None:
+    meter.reserve(2, 5.0)
+    (first,) = meter.under_way
+    first._call.abandoned = True
+    io = Moments()
+    with pytest.raises(QuotaExceededError):
+        seconds_waited(meter, io=io)
+    assert io.now == 0
 
 
 @contextmanager
-def under_way(model: OpenAIEmbedding, server: FakeEmbeddingServer, text: str, answer: Fault) -> Iterator[None]:
-    """Have a request under way in another thread."""
-    server.inject(answer)
-    before = len(server.requests)
-    thread = threading.Thread(target=model.get_text_embedding, args=[text])
-    thread.start()
-    while len(server.requests) == before:
-        time.sleep(0.01)
-    yield
-    thread.join()
-
-
-@contextmanager
-def stopped(model: OpenAIEmbedding, server: FakeEmbeddingServer, text: str) -> Iterator[None]:
+def stopped(model: OpenAIEmbedding, server: Any, text: str) -> Iterator[None]:
     """Have a request under way in an event loop that does not run, and finish it afterwards."""
-    server.inject(faults.slow(1.5))
+    server.held = {text}
     loop = asyncio.new_event_loop()
     task = loop.create_task(model.aget_text_embedding(text))
-    loop.call_later(0.3, loop.stop)
-    loop.run_forever()
+    loop.run_until_complete(asyncio.to_thread(server.wait_for, text))
     assert model._meter.reserved > 0
     yield
+    server.release()
     loop.run_until_complete(task)
     loop.run_until_complete(model.aclose())
+    loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
-
-
-@pytest.mark.parametrize(("kind", "least", "most"), [("query", 0.0, 0.8), ("text", 0.8, 2.0)])
-def test_only_documents_wait_for_a_slow_first_answer_and_only_briefly(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer, kind: str, least: float, most: float
-) -> None:
-    model.max_cost = 1.0
-    ask = model.get_query_embedding if kind == "query" else model.get_text_embedding
-    with under_way(model, server, "first", faults.slow(2.5)):
-        assert least < seconds_of(lambda: ask("second")) < most
 
 
 def test_max_cost_holds_by_the_estimate_though_nobody_waits_for_a_slow_first_answer(
@@ -211,60 +260,42 @@ def test_max_cost_holds_by_the_estimate_though_nobody_waits_for_a_slow_first_ans
     assert model.usage.price == 10.0
 
 
-def test_no_call_waits_for_a_first_request_whose_event_loop_has_stopped(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer
-) -> None:
+def test_no_call_waits_for_a_first_request_whose_event_loop_has_stopped(model: OpenAIEmbedding, server: Any) -> None:
     model.max_cost = 1.0
     with stopped(model, server, "first"):
-        assert seconds_of(lambda: model.get_text_embedding("second")) < 0.8
+        (first,) = model._meter.under_way
+        assert first.stands_still()
+        model.get_text_embedding("second")
     assert (model._meter.reserved, model._meter.under_way) == (0, set())
 
 
-def test_beside_an_event_loop_that_has_stopped_what_does_not_fit_is_refused_at_once(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer
+def test_beside_an_event_loop_that_has_stopped_what_does_not_fit_is_refused(
+    model: OpenAIEmbedding, server: Any
 ) -> None:
     model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
-    with stopped(model, server, "sixteen bytes 16"):
-        started = time.monotonic()
-        with pytest.raises(QuotaExceededError, match="0 US dollars are spent and 4 on their way, and some 2 more"):
-            model.get_text_embedding("eight888")
-        assert time.monotonic() - started < 0.8
+    with (
+        stopped(model, server, "sixteen bytes 16"),
+        pytest.raises(QuotaExceededError, match="0 US dollars are spent and 4 on their way, and some 2 more"),
+    ):
+        model.get_text_embedding("eight888")
     assert model.usage.price == 4.0
 
 
-def test_what_does_not_fit_waits_no_longer_than_for_a_sign_of_life(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer
-) -> None:
-    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
-    with model.model_copy(update={"timeout": 0.3}) as other:
-        other._meter = model._meter
-        with under_way(model, server, "sixteen bytes 16", faults.slow(2)):
-            started = time.monotonic()
-            with pytest.raises(QuotaExceededError):
-                other.get_text_embedding("eight888")
-            assert time.monotonic() - started < 1.8
-
-
-def test_what_does_not_fit_waits_for_what_may_take_less(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
-    model.price_per_million_tokens, model.max_cost = 1_000_000.0, 5.0
-    told = {"data": [{"index": 0, "embedding": [1.0] * 1536}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
-    with under_way(model, server, "sixteen bytes 16", replace(faults.payload(told), delay=0.3)):
-        model.get_text_embedding("eight888")
-    assert model.usage.price == 3.0
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows interrupts no waiting thread")
-def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(
-    model: OpenAIEmbedding, server: FakeEmbeddingServer
-) -> None:
-    model.max_cost = 1.0
-    server.inject(faults.slow(3))
-    timer = threading.Timer(0.4, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
+def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(model: OpenAIEmbedding, server: Any) -> None:
+    def press() -> None:
+        server.wait_for("first")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    model.max_cost, server.held = 1.0, {"first"}
+    thread = threading.Thread(target=press)
     with pytest.raises(KeyboardInterrupt):
+        thread.start()
         model.embed_texts(["first", "second"])
-    timer.join()
-    assert seconds_of(lambda: model.embed_texts(["third"])) < 0.8
+    thread.join()
+    assert all(one.stands_still() for one in model._meter.under_way)
+    assert len(model.embed_texts(["third"])) == 1
+    server.release()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

@@ -136,6 +136,7 @@ class Budgeted:
     per_million: float
     count_tokens: Callable[[Sequence[Any]], int]
     patience: float
+    clock: Callable[[], float] = time.monotonic
 
     async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
         mine = UnderWay(io)
@@ -149,11 +150,11 @@ class Budgeted:
 
     async def _set_aside(self, request: Request, mine: UnderWay, io: Any) -> float:
         """Reserve what a request needs; what does not fit waits, because its error would end those that do."""
-        meter, tokens, started = self.meter, self.count_tokens(request.inputs), time.monotonic()
+        meter, tokens, started = self.meter, self.count_tokens(request.inputs), self.clock()
         alone = 0.0 if request.kind == "query" else _FIRST_SECONDS
         while True:
             with meter.lock:
-                waited = time.monotonic() - started
+                waited = self.clock() - started
                 if meter.requests or waited >= alone or not meter.is_moving():
                     aside = meter.reserve(tokens, self._most())
                     if aside is not None:
