@@ -206,6 +206,10 @@ class Model(Config, ABC):
         """Return how many tokens a rate limiter should charge; by default four bytes of UTF-8 each."""
         return sum(-(-len(one.encode()) // 4) for one in inputs if isinstance(one, str))
 
+    def _count_requests(self, inputs: Sequence[Any]) -> int:
+        """Return how many requests a rate limiter should charge: more than one where a quota counts inputs."""
+        return 1
+
     def _origin(self) -> Origin:
         """Return where the vectors come from; extend it with `dataclasses.replace(super()._origin(), address=…)`."""
         return Origin(self._provider_name(), describe=self.to_dict, count_tokens=self._count_tokens)

@@ -7,8 +7,9 @@ from typing import TypeAlias
 import openai
 import pytest
 from embed_core import RetryPolicy, Vectors
-from embed_core.testing import FakeEmbeddingServer
-from embeddings_openai import OpenAIEmbedding, _capabilities, _pace
+from embed_core.provider import _flow, _limits
+from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
@@ -63,5 +64,5 @@ def embed(request: pytest.FixtureRequest) -> Embed:
 @pytest.fixture(autouse=True)
 def _no_memory_of_other_servers() -> None:
     """Forget what was learned: the system gives a port again."""
-    _capabilities._KNOWN.clear()
-    _pace.PACES._last.clear()
+    _limits._learned.clear()
+    _flow._last.clear()

@@ -11,12 +11,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from embed_core import Estimate
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.provider._usage import InFlight
+from embed_core.testing import faults
 from embed_core.testing.faults import Fault
-from embeddings_openai import KNOWN, PRICES_AS_OF, Estimate, OpenAIEmbedding, Usage
-from embeddings_openai._usage import UnderWay
+from embeddings_openai import KNOWN, PRICES_AS_OF, OpenAIEmbedding, Usage
+from embeddings_openai.testing import FakeEmbeddingServer
 
 
 def test_usage_adds_up_over_calls_and_colours(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
@@ -61,6 +63,8 @@ def test_an_estimate_of_a_text_that_will_be_cut_is_of_what_remains(model: OpenAI
 
 def test_an_estimate_whose_cache_hangs_can_be_given_up(model: OpenAIEmbedding) -> None:
     class Hanging(MemoryKVStore):
+        waits = True
+
         def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
             go_on.wait(10)
             return {}
@@ -217,7 +221,7 @@ def test_no_call_waits_for_a_first_request_whose_event_loop_has_stopped(
     model.max_cost = 1.0
     with stopped(model, server, "first"):
         assert seconds_of(lambda: model.get_text_embedding("second")) < 0.8
-    assert (model._meter.reserved, model._meter.under_way) == (0, set())
+    assert (model._meter.reserved, model._meter.in_flight) == (0, set())
 
 
 def test_beside_an_event_loop_that_has_stopped_what_does_not_fit_is_refused_at_once(
@@ -270,10 +274,10 @@ def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_nothing_under_way(model: OpenAIEmbedding) -> None:
     model._meter.reserve(3, 5.0)
-    model._meter.under_way.add(UnderWay(SimpleNamespace(blocking=True)))
+    model._meter.in_flight.add(InFlight(SimpleNamespace(blocking=True)))
     child = os.fork()
     if child == 0:
-        os._exit(0 if (model._meter.reserved, model._meter.under_way) == (0, set()) else 1)
+        os._exit(0 if (model._meter.reserved, model._meter.in_flight) == (0, set()) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

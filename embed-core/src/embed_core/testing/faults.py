@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, for `FakeEmbeddingServer.inject`."""
+"""Failures on the wire, for `FakeServer.inject`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from embed_core._types import Vectors
 
 Items: TypeAlias = list[tuple[int, Vectors]]
 """The answer before it is encoded: each vector with the position it claims to belong to."""
+
+Edit: TypeAlias = Callable[[Items], Items]
+"""Changes an answer before it is encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Fault:
     content_type: str = "application/json"
     delay: float = 0.0
     wire: Literal["reset", "cut", "hang"] | None = None
-    edit: Callable[[Items], Items] | None = None
+    edit: Edit | None = None
 
 
 def error(
