@@ -47,11 +47,12 @@ def made_like(
     return model
 
 
-def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def kept(arguments: Mapping[str, Any], secrets: Collection[str] = ()) -> dict[str, Any]:
     """Return the arguments that may leave the process; for a credential, the name of the variable that holds it."""
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        if not (looks_like_a_secret(name) or is_transport(name) or name == UNNAMED or holds_secret(value)):
+        secret = looks_like_a_secret(name) or holds_secret(value) or name in secrets
+        if not (secret or is_transport(name) or name == UNNAMED):
             found[name] = scrubbed(value)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, PrivateAttr
 
-from embed_core._model import Places
+from embed_core._state import Places
 from embed_core._types import OPERATIONAL, Kind, ProviderResponse
 from embed_core.errors import ConfigurationError, EmbedError
 from embed_core.middleware.retried import RetryPolicy
@@ -122,7 +122,7 @@ class APIEmbedding(Connected):
     def _embed(self, kind: Kind, inputs: list[Any]) -> ProviderResponse:
         """Send a batch, and after some refusals send it in another form."""
         server = self._settled()
-        exchange = Exchange(self, server.endpoint, self._capabilities(), kind, inputs)
+        exchange = Exchange(self, server.endpoint, server.abilities, kind, inputs)
         while exchange.response is None:
             try:
                 exchange.answered(server.post(self._path(kind), exchange.body))
@@ -134,7 +134,7 @@ class APIEmbedding(Connected):
     async def _aembed(self, kind: Kind, inputs: list[Any]) -> ProviderResponse:
         """Send a batch; see `_embed`."""
         server = self._settled()
-        exchange = Exchange(self, server.endpoint, self._capabilities(), kind, inputs)
+        exchange = Exchange(self, server.endpoint, server.abilities, kind, inputs)
         while exchange.response is None:
             try:
                 exchange.answered(await server.apost(self._path(kind), exchange.body))
@@ -173,9 +173,9 @@ class APIEmbedding(Connected):
 
     def _places(self) -> Places:
         """Part a text that is too long around a batch, so that each part is a provider call; throttle an attempt."""
-        budgeted = self._budgeted()
+        budgeted = None if self.max_cost is None else self._budgeted()
         count = self._count_tokens
-        throttled = Throttled(lambda: self._settled().flow, count, self._count_requests, self.retry.total_seconds)
+        throttled = Throttled(self._settled, count, self._count_requests, self.retry.total_seconds)
         return Places(
             batch=(Parted(self._normalizes()),) if self.long_text == "mean" else (),
             attempt=(throttled,) if budgeted is None else (budgeted, throttled),
@@ -211,7 +211,7 @@ class APIEmbedding(Connected):
 
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         size = sum(map(len, map(str.encode, inputs)))
-        return -int(-size * self._capabilities().tokens_per_byte // 1)
+        return -int(-size * (self._abilities or self._capabilities()).tokens_per_byte // 1)
 
     def _count_requests(self, inputs: Sequence[Any]) -> int:
         return len(inputs) if self.limits.counts_inputs else 1

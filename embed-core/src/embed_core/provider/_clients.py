@@ -129,6 +129,10 @@ class ClientPool:
         self._lock = threading.RLock()
         self._lease: Lease | None = None
 
+    def __del__(self) -> None:
+        if self._lease is not None and self._lease.retire():
+            self._lease.close()
+
     def lease(self) -> Lease:
         """Return the client that threads share, to use in a `with` block."""
         with self._lock:

@@ -38,6 +38,7 @@ class Server:
     endpoint: Endpoint
     transport: Transport
     flow: FlowControl
+    abilities: Capabilities
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def post(self, path: str, body: Any) -> Reply:
@@ -145,7 +146,7 @@ class Connected(BaseEmbedding):
         self._require_in_service()
         where = self._endpoint()
         flow = FlowControl.of(where.base_url, where.secret, where.model)
-        return Server(where, self._transport(where), flow, self._options())
+        return Server(where, self._transport(where), flow, self._capabilities(), self._options())
 
     def _changed(self, name: str) -> None:
         super()._changed(name)

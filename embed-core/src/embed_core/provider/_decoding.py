@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+b64decode: Any
 try:
     from pybase64 import b64decode  # six times as fast
 except ImportError:
@@ -49,7 +50,7 @@ def _row(embedding: Any, kind: np.dtype[Any]) -> Any:
 
 
 def token_usage(account: Any, *names: str) -> dict[str, int] | None:
-    """Return the tokens that an answer counts under the first of these names; an account that makes no sense is none."""
+    """Return the tokens that an answer counts under the first of these names; None where that makes no sense."""
     if isinstance(account, Mapping):
         for name in names:
             with suppress(KeyError, TypeError, ValueError, OverflowError):

@@ -78,7 +78,7 @@ class Endpoint:
             error: raised by an HTTP library or an SDK; a refused request has a `response`.
             connection_errors: the types that the client raises when there is no answer.
         """
-        response = getattr(error, "response", None)
+        response: Any = getattr(error, "response", None)
         if isinstance(getattr(response, "status_code", None), int):
             body = getattr(error, "body", None) or _parsed(response)
             meaning = Refusal.read(response.status_code, response.headers, body).as_error(self)
@@ -138,7 +138,7 @@ class Refusal:
         if code.isdecimal():
             code = next((name for name in names if name and not name.isdecimal()), code)
         message = _without_echo(str(inner.get("message") or inner.get("detail") or inner))
-        if status < 400:  # a gateway wraps an error in a success
+        if status < 300:  # a gateway wraps an error in a success
             status = next((int(name) for name in names if name.isdecimal() and 400 <= int(name) < 600), 502)
         return cls(status, code, message, headers)
 
@@ -183,6 +183,8 @@ class Refusal:
             if "model" in self.code or "model" in self.message.lower() or "deployment" in self.code:
                 return "the model is unknown there or not open to this key; check `model`"
             return "nothing answers at this address; check `api_base`, which usually ends in `/v1`"
+        if kind is ProviderError and self.status < 400:
+            return "the address leads elsewhere, and redirects are not followed; check `api_base`"
         if kind is AuthenticationError and self.status == 403:
             return "the key may not do this; check its permissions, project and region"
         if kind is AuthenticationError:

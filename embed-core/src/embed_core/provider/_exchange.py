@@ -15,7 +15,7 @@ from embed_core.errors import (
     ProviderError,
     ProviderUnavailableError,
 )
-from embed_core.provider._errors import Endpoint, Refusal, refusal
+from embed_core.provider._errors import Endpoint, Refusal
 from embed_core.provider._limits import BYTES_OF_ANY_TOKEN, Capabilities
 from embed_core.provider._parts import shorter, start
 from embed_core.provider._transport import Reply
@@ -55,7 +55,11 @@ class Exchange:
         Raises:
             EmbedError: it holds no vectors.
         """
-        found = self._decoded(reply)
+        try:
+            payload = json.loads(reply.content)
+        except ValueError as error:
+            raise self._no_json(reply) from error
+        found = understood(self.model, payload, self.where, reply.headers)
         if not len(found.vectors):
             raise NoVectorsError(f"{self.where} answered 0 vectors for {len(self.inputs)} inputs")
         self.capabilities.answered(self.where.model, self.inputs)
@@ -74,14 +78,14 @@ class Exchange:
         self.body = self.model._request(self.kind, self.inputs)
         return True
 
-    def _decoded(self, reply: Reply) -> ProviderResponse:
-        """Decode an answer; nonsense passes where the server is known to know better, else the address is wrong."""
-        try:
-            return read(self.model, reply, self.where)
-        except ProviderUnavailableError as error:
-            if self.capabilities.proven or refusal(error) is not None:
-                raise
-            raise ProviderError(str(error)) from error.__cause__
+    def _no_json(self, reply: Reply) -> ProviderError:
+        """Return the error for an error page or a cut answer of a known server, or for a wrong address."""
+        kind, begin = reply.headers.get("content-type", "an unnamed type"), reply.content[:80].decode(errors="replace")
+        return (ProviderUnavailableError if self.capabilities.proven else ProviderError)(
+            f"{self.where} answered {kind}, not whole JSON ({self.where.scrub(begin)!r}); "
+            "check `api_base` and any gateway in between",
+            request_id=reply.headers.get("x-request-id"),
+        )
 
     def _cut_surely_too_long(self, room: int) -> None:
         """Spare the server the texts that it would only refuse; it counts the others itself."""
@@ -106,25 +110,15 @@ class NoVectorsError(EmbeddingIntegrityError):
     """An answer without any vectors, which some servers give for a form of vectors that they do not know."""
 
 
-def read(model: APIEmbedding, reply: Reply, where: Endpoint) -> ProviderResponse:
-    """Return the vectors of an answer with the positions they claim, and the usage.
-
-    Raises:
-        ProviderUnavailableError: the body is no JSON, as a gateway's error page or a cut answer.
-        EmbedError: the body is an error in spite of its status.
-        EmbeddingIntegrityError: the body is JSON, but holds no embeddings.
-    """
-    try:
-        payload = json.loads(reply.content)
-    except ValueError as error:
-        raise _no_json(reply, where) from error
-    return understood(model, payload, where, reply.headers)
-
-
 def understood(
     model: APIEmbedding, payload: Any, where: Endpoint, headers: Mapping[str, str] | None = None
 ) -> ProviderResponse:
-    """Return the vectors of a parsed answer; see `read`."""
+    """Return the vectors of a parsed answer with the positions they claim, and the usage.
+
+    Raises:
+        EmbedError: the answer is an error in spite of its status.
+        EmbeddingIntegrityError: it holds no embeddings.
+    """
     try:
         response = model._answer(payload)
         if len(response.vectors):
@@ -137,11 +131,3 @@ def understood(
     if wrong is None:
         return response
     raise EmbeddingIntegrityError(f"{where} answered JSON that holds no embeddings ({wrong!r})") from wrong
-
-
-def _no_json(reply: Reply, where: Endpoint) -> ProviderUnavailableError:
-    kind, begin = reply.headers.get("content-type", "an unnamed type"), reply.content[:80].decode(errors="replace")
-    return ProviderUnavailableError(
-        f"{where} answered {kind}, not whole JSON ({where.scrub(begin)!r}); check `api_base` and any gateway in between",
-        request_id=reply.headers.get("x-request-id"),
-    )

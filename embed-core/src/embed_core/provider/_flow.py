@@ -63,7 +63,7 @@ class FlowControl:
         self._waiting: list[tuple[bool, int, Ticket]] = []
         self._in_flight: dict[Ticket, float] = {}
         self._cut_at = self._paused_until = self._apart_at = -math.inf
-        self._requests, self._tokens = _Budget(), _Budget()
+        self._requests, self._tokens, self._told = _Budget(), _Budget(), False
         self.limit = math.inf
 
     def ask(
@@ -117,6 +117,7 @@ class FlowControl:
                 if limit is not None and remaining is not None and reset is not None:
                     with self._lock:
                         budget.observe(limit, remaining, reset, self._clock())
+                        self._told = True
 
     def _slow_down(self, sent_at: float, error: BaseException) -> None:
         now = self._clock()
@@ -128,18 +129,15 @@ class FlowControl:
 
     def _grant(self) -> float:
         now = self._clock()
-        while self._waiting and self._has_room():
+        while self._waiting and (len(self._in_flight) + 1 <= self.limit or self._has_room()):
             place = heapq.heappop(self._waiting)
             ticket = place[-1]
             if ticket.is_void():
                 continue
             apart = self._apart_at - now if self._in_flight and not ticket.first else 0.0
-            wait = max(
-                self._paused_until - now,
-                apart,
-                self._requests.wait(ticket.requests, now),
-                self._tokens.wait(ticket.tokens, now),
-            )
+            wait = max(self._paused_until - now, apart)
+            if self._told:
+                wait = max(wait, self._requests.wait(ticket.requests, now), self._tokens.wait(ticket.tokens, now))
             if wait > 0:
                 heapq.heappush(self._waiting, place)
                 return wait
@@ -151,9 +149,9 @@ class FlowControl:
         return 0.0
 
     def _has_room(self) -> bool:
-        if len(self._in_flight) + 1 > self.limit:
-            for ticket in [one for one in tuple(self._in_flight) if one.stands_still()]:
-                self._in_flight.pop(ticket, None)
+        """Tell whether one more may go once requests that nothing happens to are not counted."""
+        for ticket in [one for one in tuple(self._in_flight) if one.stands_still()]:
+            self._in_flight.pop(ticket, None)
         return len(self._in_flight) + 1 <= self.limit
 
 
@@ -234,18 +232,18 @@ class Throttled:
     """Waits for its turn before every attempt.
 
     Attributes:
-        flow: returns the account's flow control.
+        server: returns the settled server, whose account has a flow control.
         count_requests: returns how many requests the provider's quota counts.
         patience: a pause longer than this many seconds is an error at once.
     """
 
-    flow: Callable[[], FlowControl]
+    server: Callable[[], Any]
     count_tokens: Callable[[Sequence[Any]], int]
     count_requests: Callable[[Sequence[Any]], int]
     patience: float
 
     async def __call__(self, request: Request, onward: Next, io: Any) -> Vectors:
-        flow, inputs = self.flow(), request.inputs
+        flow, inputs = self.server().flow, request.inputs
         ticket = flow.ask(
             first=request.kind == "query",
             tokens=self.count_tokens(inputs),

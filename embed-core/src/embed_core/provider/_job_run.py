@@ -65,7 +65,7 @@ class JobRun:
         wanted = dict.fromkeys(request.inputs)
         jobs: deque[tuple[str, list[str]]] = deque()
         for job_id in self.job_ids:
-            there = await self._call(request, io, partial(self._texts_of, job_id))
+            there = await self._earlier(request, io, job_id)
             if texts := [text for text in dict.fromkeys(there) if text in wanted]:
                 jobs.append((job_id, texts))
                 for text in texts:
@@ -73,6 +73,17 @@ class JobRun:
         for texts in self._files(list(wanted)):
             jobs.append((await self._submit(request, io, texts), texts))
         return jobs
+
+    async def _earlier(self, request: Request, io: Any, job_id: str) -> list[str]:
+        """Return the texts of an earlier job."""
+        try:
+            return await self._call(request, io, partial(self._texts_of, job_id))
+        except ProviderError as error:
+            if error.status_code != 404:
+                raise
+            name = self.model.model_name
+            msg = f"`{name}`: the job `{job_id}` or its file is gone, or not open to this key; leave it out"
+            raise ProviderError(msg, status_code=404, request_id=error.request_id) from error
 
     async def _work_off(
         self, request: Request, onward: Onward, io: Any, jobs: deque[tuple[str, list[str]]], result: Result
@@ -196,22 +207,16 @@ class JobRun:
         Raises:
             ConfigurationError: it was asked for other vectors.
         """
-        expected, texts = self.model._request("text", []), list[str]()
-        try:
-            for line in self._lines(self.api.retrieve(job_id).requests):
-                _, body = self.api.request(line)
-                asked = self.api.texts(body)
-                for name in sorted({*body, *expected} - _ENCODING):
-                    if body.get(name) != expected.get(name) and body.get(name) is not asked:
-                        other = f"is of `{name}` {body.get(name)}, not {expected.get(name)}"
-                        raise ConfigurationError(f"the job `{job_id}` {other}; leave it out")
-                texts += asked
-        except Exception as error:
-            if (status := getattr(error, "status_code", None)) != 404:
-                raise
-            name = self.model.model_name
-            msg = f"`{name}`: the job `{job_id}` or its file is gone, or not open to this key; leave it out"
-            raise ProviderError(msg, status_code=status) from error
+        texts: list[str] = []
+        for line in self._lines(self.api.retrieve(job_id).requests):
+            _, body = self.api.request(line)
+            asked = self.api.texts(body)
+            expected = self.model._request("text", asked)
+            for name in sorted({*body, *expected} - _ENCODING):
+                if body.get(name) != expected.get(name):
+                    other = f"is of `{name}` {body.get(name)}, not {expected.get(name)}"
+                    raise ConfigurationError(f"the job `{job_id}` {other}; leave it out")
+            texts += asked
         return texts
 
     def _read(self, job: Job, texts: Sequence[str]) -> None:

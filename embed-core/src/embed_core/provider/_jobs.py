@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, ClassVar
 
 from embed_core._engine import aembed, embed
-from embed_core._model import Places
+from embed_core._state import Places
 from embed_core._types import Vectors
 from embed_core.kvstore import KVStore
 from embed_core.middleware.rate_limited import RateLimited

@@ -29,7 +29,7 @@ Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given 
 
 
 def sends_key(saved: Mapping[str, Any], field: str, own: Iterable[str | None]) -> dict[str, str]:
-    """Return the field of a saved address that would get the user's key, unless the address is one of the user's own."""
+    """Return the field of a saved address that would get the user's key, unless it is one of the user's own."""
     given = str(saved.get(field) or "").rstrip("/")
     foreign = given and given not in {one.rstrip("/") for one in own if one}
     return {field: f"sends your key to `{given}`"} if foreign else {}

@@ -92,14 +92,21 @@ class HTTPTransport(Transport):
                 response.raise_for_status()
                 return Reply(response.content, response.headers)
 
+    def send(self, method: str, path: str, **options: Any) -> Any:
+        """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""
+        with self.clients.lease() as client:
+            response = client.request(**self._asked(path, None, options) | {"method": method})
+            response.raise_for_status()
+            return response
+
     def connection_errors(self) -> tuple[type[Exception], ...]:
         httpx = require_httpx()
         return httpx.TransportError, httpx.InvalidURL
 
     def _asked(self, path: str, body: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         headers = {**self.headers, **options.get("headers", {})}
-        asked = {"method": "POST", "url": self.base_url + path, "json": body, "timeout": self.timeout}
-        return {**asked, **options, "headers": headers, "follow_redirects": False}
+        asked = {"method": "POST", "url": self.base_url + path, "timeout": self.timeout, "follow_redirects": False}
+        return {**asked, **({} if body is None else {"json": body}), **options, "headers": headers}
 
 
 def require_httpx() -> Any:

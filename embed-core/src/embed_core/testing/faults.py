@@ -28,7 +28,8 @@ class Fault:
         headers: sent beside the regular ones.
         content_type: instead of `application/json`.
         delay: seconds to wait before the answer, beside the server's own latency.
-        wire: "reset" closes the connection before an answer, "cut" in the middle of the body, "hang" never answers.
+        wire: "reset" closes the connection before an answer, "cut" in the middle of the body, "hang" never answers,
+            "drip" sends byte after byte with pauses.
         edit: changes the vectors and positions before they are encoded.
     """
 
@@ -37,7 +38,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     delay: float = 0.0
-    wire: Literal["reset", "cut", "hang"] | None = None
+    wire: Literal["reset", "cut", "hang", "drip"] | None = None
     edit: Edit | None = None
 
 
@@ -79,6 +80,11 @@ def slow(seconds: float) -> Fault:
 def hang() -> Fault:
     """Never answer; the connection stays open until the server stops or the client leaves."""
     return Fault(wire="hang")
+
+
+def drip() -> Fault:
+    """Answer rightly, but a byte at a time, so that the answer takes long though the server is never silent."""
+    return Fault(wire="drip")
 
 
 def reset() -> Fault:

@@ -33,8 +33,8 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
     """
 
     provider: ClassVar[str | None] = "openai-compatible"
-    address_variables = ("OPENAI_COMPATIBLE_BASE_URL",)
-    key_variables = ("OPENAI_COMPATIBLE_API_KEY",)
+    address_variables: ClassVar[tuple[str, ...]] = ("OPENAI_COMPATIBLE_BASE_URL",)
+    key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_COMPATIBLE_API_KEY",)
     needs_key = False
     cuts_dimensions = True
 

@@ -27,6 +27,9 @@ class OpenAIProtocol(APIEmbedding):
             `extra_headers`, `extra_query` and `timeout` mean what they mean there.
     """
 
+    base64_format: ClassVar[str] = "base64"
+    """The server's word for vectors in base64."""
+
     additional_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @abstractmethod
@@ -43,7 +46,7 @@ class OpenAIProtocol(APIEmbedding):
         body: dict[str, Any] = {"model": self._endpoint_model(), "input": inputs}
         lacks = self._capabilities().lacks
         if "base64" not in lacks:
-            body["encoding_format"] = "base64"
+            body["encoding_format"] = self.base64_format
         elif "float" not in lacks:
             body["encoding_format"] = "float"
         if self.dimensions is not None and ("dimensions", body["model"]) not in lacks:
