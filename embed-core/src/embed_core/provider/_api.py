@@ -175,7 +175,7 @@ class APIEmbedding(Connected):
         """Part a text that is too long around a batch, so that each part is a provider call; throttle an attempt."""
         budgeted = None if self.max_cost is None else self._budgeted()
         count = self._count_tokens
-        throttled = Throttled(self._settled, count, self._count_requests, self.retry.total_seconds)
+        throttled = Throttled(self._settled, count, self.limits.counts_inputs, self.retry.total_seconds)
         return Places(
             batch=(Parted(self._normalizes()),) if self.long_text == "mean" else (),
             attempt=(throttled,) if budgeted is None else (budgeted, throttled),

@@ -17,18 +17,21 @@ except ImportError:
 _MOST_TOKENS = 2**31  # of an account that makes sense
 
 
-def decode(embeddings: Sequence[Any], dtype: str = "<f4") -> Any:
+def decode(embeddings: Sequence[Any], dtype: str = "float32") -> Any:
     """Return the float32 rows of embeddings in base64 or as lists of numbers; a list of rows where lengths differ.
 
     Args:
         embeddings: one for each input.
-        dtype: of the numbers in base64: "<f4" for float32, "int8" for quantised vectors, "uint8" for packed bits.
+        dtype: of the numbers in base64: "int8" for quantised vectors, "uint8" for packed bits.
 
     Raises:
         ValueError: something else is there.
     """
-    kind = np.dtype(dtype)
-    rows = [_row(one, kind) for one in embeddings]
+    kind = np.dtype(dtype).newbyteorder("<")
+    rows = [
+        np.frombuffer(b64decode(one, validate=True), kind) if isinstance(one, str) else _listed(one)
+        for one in embeddings
+    ]
     lengths = set(map(len, rows))
     if len(lengths) != 1:
         return rows
@@ -39,9 +42,7 @@ def decode(embeddings: Sequence[Any], dtype: str = "<f4") -> Any:
     return together
 
 
-def _row(embedding: Any, kind: np.dtype[Any]) -> Any:
-    if isinstance(embedding, str):
-        return np.frombuffer(b64decode(embedding, validate=True), kind)
+def _listed(embedding: Any) -> Any:
     vector = np.asarray(embedding, np.float64)
     if vector.ndim != 1:
         msg = f"an embedding of shape {vector.shape}"

@@ -233,13 +233,13 @@ class Throttled:
 
     Attributes:
         server: returns the settled server, whose account has a flow control.
-        count_requests: returns how many requests the provider's quota counts.
+        counts_inputs: whether the provider's quota counts every input as a request.
         patience: a pause longer than this many seconds is an error at once.
     """
 
     server: Callable[[], Any]
     count_tokens: Callable[[Sequence[Any]], int]
-    count_requests: Callable[[Sequence[Any]], int]
+    counts_inputs: bool
     patience: float
 
     async def __call__(self, request: Request, onward: Next, io: Any) -> Vectors:
@@ -248,7 +248,7 @@ class Throttled:
             first=request.kind == "query",
             tokens=self.count_tokens(inputs),
             inputs=len(inputs),
-            requests=self.count_requests(inputs),
+            requests=len(inputs) if self.counts_inputs else 1,
             loop=None if io.blocking else asyncio.get_running_loop(),
         )
         try:

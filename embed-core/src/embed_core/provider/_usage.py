@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from weakref import ref
 
 from embed_core._types import Next, Request, Vectors
 from embed_core.errors import QuotaExceededError
-from embed_core.forks import Lock, reset_in_children
+from embed_core.forks import reset_in_children
 
 _MILLION = 1_000_000
 _ROUNDING = 1e-9
@@ -47,7 +48,6 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.lock = Lock()
         self.requests = self.tokens = 0
         self.charged = 0.0
         self._told = self._estimated = 0
@@ -56,6 +56,7 @@ class Meter:
 
     def reset(self) -> None:
         """Have nothing in flight, as a forked child has."""
+        self.lock = threading.RLock()
         self.in_flight, self.reserved = set[InFlight](), 0.0
 
     def add(self, told: int, estimated: int, *, share: float = 1.0) -> None:

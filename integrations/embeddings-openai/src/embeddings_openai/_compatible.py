@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from embed_core import OPERATIONAL, Kind
-from embed_core.provider import Endpoint, decode, unit
+from embed_core.provider import Endpoint, unit
 from pydantic import Field
 
 from embeddings_openai._protocol import OpenAIProtocol
@@ -56,8 +56,8 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
         texts = [instruction + text for text in inputs] if instruction else inputs
         return {**super()._request(kind, texts), **(self.query_body if query else self.text_body), **self._more(kind)}
 
-    def _decoded(self, embeddings: list[Any]) -> Any:
-        return decode(embeddings, "<f4" if self.base64_dtype == "float32" else self.base64_dtype)
+    def _numbers(self) -> str:
+        return self.base64_dtype
 
     def _finished(self, vectors: Any) -> Any:
         vectors = super()._finished(vectors)

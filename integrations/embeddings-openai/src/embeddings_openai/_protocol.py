@@ -44,7 +44,7 @@ class OpenAIProtocol(APIEmbedding):
 
     def _request(self, kind: Kind, inputs: list[Any]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self._endpoint_model(), "input": inputs}
-        lacks = self._capabilities().lacks
+        lacks = (self._abilities or self._capabilities()).lacks
         if "base64" not in lacks:
             body["encoding_format"] = self.base64_format
         elif "float" not in lacks:
@@ -56,7 +56,8 @@ class OpenAIProtocol(APIEmbedding):
     def _more(self, kind: Kind) -> dict[str, Any]:
         """Return the user's own fields of a body, which win over all others."""
         more = {name: value for name, value in self.additional_kwargs.items() if name not in _OPTIONS}
-        return {**more, **(more.pop("extra_body", None) or {})}
+        extra = more.pop("extra_body", None) or {}
+        return {**more, **extra}
 
     def _options(self) -> Mapping[str, Any]:
         return {ours: self.additional_kwargs[name] for name, ours in _OPTIONS.items() if name in self.additional_kwargs}
@@ -69,14 +70,15 @@ class OpenAIProtocol(APIEmbedding):
     def _answer(self, payload: Any) -> ProviderResponse:
         items, model = payload["data"], payload.get("model")
         return ProviderResponse(
-            self._decoded([item["embedding"] for item in items]),
+            decode([item["embedding"] for item in items], self._numbers()),
             indices=[int(item.get("index", position)) for position, item in enumerate(items)],
             usage=token_usage(payload.get("usage"), "prompt_tokens", "total_tokens"),
             model=model if isinstance(model, str) else None,
         )
 
-    def _decoded(self, embeddings: list[Any]) -> Any:
-        return decode(embeddings)
+    def _numbers(self) -> str:
+        """Return the type of the numbers that the server puts into base64."""
+        return "float32"
 
     def _learn(self, body: Any, error: EmbedError) -> None:
         """Ask for vectors in base64, else as numbers, else in any form; shorten them here where the server does not."""
