@@ -93,7 +93,7 @@ def test_a_client_of_the_users_is_left_open() -> None:
 
 def test_a_pool_that_is_dropped_closes_its_client() -> None:
     pool = ClientPool(Client, AsyncClient)
-    with pool.lease() as client:
+    with pool.shared() as client:
         pass
     del pool
     gc.collect()
@@ -103,10 +103,10 @@ def test_a_pool_that_is_dropped_closes_its_client() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_shares_no_client() -> None:
     pool = ClientPool(Client, AsyncClient)
-    with pool.lease() as client:
+    with pool.shared() as client:
         child = os.fork()
         if child == 0:
-            with pool.lease() as other:
+            with pool.shared() as other:
                 os._exit(0 if other is not client and not client.closed else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     pool.close()

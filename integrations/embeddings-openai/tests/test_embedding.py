@@ -329,12 +329,12 @@ def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model:
     assert model._settled().transport.clients is not former
 
     async def ask() -> Any:
-        with await former.alease() as late:
+        with await former.lease() as late:
             assert not late.is_closed()
         await asyncio.sleep(0.01)
         return late
 
-    with former.lease() as late:
+    with former.shared() as late:
         assert not late.is_closed()
     assert late.is_closed()
     assert asyncio.run(ask()).is_closed()
@@ -424,15 +424,15 @@ def test_a_client_of_the_user_cannot_be_pickled_but_a_function_that_makes_one_ca
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     model.get_text_embedding("a")
-    with model._settled().transport.clients.lease() as ours:
+    with model._settled().transport.clients.shared() as ours:
         pass
     child = os.fork()
     if child == 0:
-        with model._settled().transport.clients.lease() as mine:
+        with model._settled().transport.clients.shared() as mine:
             fine = mine is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
         model.close()
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with model._settled().transport.clients.lease() as still:
+    with model._settled().transport.clients.shared() as still:
         assert still is ours
     assert model.get_text_embedding("c") == server.vector("c").tolist()

@@ -109,60 +109,45 @@ class PerLoop:
         self.close()
 
 
-class ClientPool:
-    """One client for threads beside one for each event loop."""
+class ClientPool(PerLoop):
+    """One client that threads share, beside one for each event loop."""
 
     def __init__(
         self, make: Callable[[], Any], amake: Callable[[], Any], *, owned: bool = True, aowned: bool = True
     ) -> None:
         """Take functions that make a sync and an async client, and whether closing them is ours to do."""
-        self._make = make
-        self._owned = owned
-        self._retired = False
-        self._loops = PerLoop(amake, owned=aowned)
-        self.alease = self._loops.lease
-        self.reset()
-        reset_in_children(self)
+        self._make_shared = make
+        self._owns_shared = owned
+        super().__init__(amake, owned=aowned)
 
     def reset(self) -> None:
-        """Forget the client, as a forked child must."""
-        self._lock = threading.RLock()
-        self._lease: Lease | None = None
+        """Forget every client, as a forked child must."""
+        super().reset()
+        self._shared: Lease | None = None
 
     def __del__(self) -> None:
-        if self._lease is not None and self._lease.retire():
-            self._lease.close()
+        if self._shared is not None and self._shared.retire():
+            self._shared.close()
 
-    def lease(self) -> Lease:
+    def shared(self) -> Lease:
         """Return the client that threads share, to use in a `with` block."""
         with self._lock:
-            lease = self._lease
+            lease = self._shared
             if lease is None:
-                client = self._make()
-                close = client.close if self._owned else _leave_open
+                client = self._make_shared()
+                close = client.close if self._owns_shared else _leave_open
                 lease = Lease(client, close, self._lock, retired=self._retired)
-                self._lease = None if self._retired else lease
+                self._shared = None if self._retired else lease
             lease.users += 1
             return lease
 
     def close(self) -> None:
         """Close every client after its last request; the next use makes new ones."""
         with self._lock:
-            lease, self._lease = self._lease, None
+            lease, self._shared = self._shared, None
         if lease is not None and lease.retire():
             lease.close()
-        self._loops.close()
-
-    async def aclose(self) -> None:
-        """Close every client, and wait for that of the running loop unless a request uses it."""
-        await self._loops.aclose()
-        self.close()
-
-    def retire(self) -> None:
-        """Close every client for good: others take their place."""
-        self._retired = True
-        self._loops.retire()
-        self.close()
+        super().close()
 
 
 def _leave_open() -> None:

@@ -19,6 +19,7 @@ from embed_core.middleware.retried import Retried
 from embed_core.provider._connected import Server
 from embed_core.provider._errors import Refusal
 from embed_core.provider._exchange import understood
+from embed_core.provider._limits import Capabilities
 
 if TYPE_CHECKING:
     from embed_core.provider._jobs import BatchJobs, Job, JobAPI
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_REFUSALS = 20
+_ESCAPED = 2  # bytes that JSON makes of one, with some room for the rest of a line
 _ENCODING = {"encoding_format"}  # decides no vector
 
 
@@ -70,8 +72,11 @@ class JobRun:
                 jobs.append((job_id, texts))
                 for text in texts:
                     del wanted[text]
-        for texts in self._files(list(wanted)):
-            jobs.append((await self._submit(request, io, texts), texts))
+        left, most = list(wanted), self.model.inputs_per_job
+        for rows in Capabilities(max_bytes=self.model.bytes_per_job // _ESCAPED).plan(left, most, None):
+            texts = [left[row] for row in rows]
+            if texts:
+                jobs.append((await self._submit(request, io, texts), texts))
         return jobs
 
     async def _earlier(self, request: Request, io: Any, job_id: str) -> list[str]:
@@ -167,20 +172,6 @@ class JobRun:
         return result  # type: ignore[no-any-return]  # a middleware's results are vectors, as far as it knows
 
     # Files
-
-    def _files(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        """Group the texts into files within the API's limits."""
-        part: list[str] = []
-        size = 0
-        for text in texts:
-            length = 2 * len(text.encode())  # JSON escapes
-            if part and (len(part) == self.model.inputs_per_job or size + length > self.model.bytes_per_job):
-                yield part
-                part, size = [], 0
-            part.append(text)
-            size += length
-        if part:
-            yield part
 
     def _upload(self, texts: Sequence[str]) -> tuple[str, str]:
         """Return the id of a new file that asks for these texts, and the digest of its content."""

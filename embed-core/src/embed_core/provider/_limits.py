@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any
 
 from embed_core.errors import EmbedError, InvalidInputError
 from embed_core.provider._errors import refusal
@@ -66,18 +66,11 @@ class Limits:
     counts_inputs: bool = False
 
 
-class Counts(NamedTuple):
-    """The most tokens of an input and those that it has, as far as the server says."""
-
-    limit: int | None
-    requested: int | None
-
-
-def counts(error: EmbedError) -> Counts:
-    """Read the numbers out of a server's words, such as "maximum context length is 8192 tokens"."""
+def counts(error: EmbedError) -> tuple[int | None, int | None]:
+    """Return the most tokens of an input and those of the refused one, as far as the server's words tell them."""
     answer = refusal(error)
     message = answer.message.lower() if answer is not None else ""
-    return Counts(_number(_INPUT_LIMIT, message), _number(_REQUESTED, message))
+    return _number(_INPUT_LIMIT, message), _number(_REQUESTED, message)
 
 
 @dataclass(slots=True)
@@ -142,7 +135,7 @@ class Capabilities:
             requested, self.max_tokens = map(int, found.groups())
             self.tokens_per_byte = max(self.tokens_per_byte, requested / max(size, 1))
         elif "token" in message:
-            if (limit := counts(error).limit) is not None:
+            if (limit := counts(error)[0]) is not None:
                 self.input_tokens = {**self.input_tokens, model: limit}
         elif len(texts) == 1 or error.indices:  # too many is not the trouble
             return

@@ -79,14 +79,14 @@ class HTTPTransport(Transport):
 
     def post(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
         began = time.monotonic()
-        with self.clients.lease() as client, client.stream(**self._asked(path, body, options)) as response:
+        with self.clients.shared() as client, client.stream(**self._asked(path, body, options)) as response:
             if not response.is_success:
                 response.read()
                 response.raise_for_status()
             return Reply(self.read(response.iter_bytes(), began), response.headers)
 
     async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
-        with await self.clients.alease() as client:
+        with await self.clients.lease() as client:
             async with asyncio.timeout(self.attempt_timeout):
                 response = await client.request(**self._asked(path, body, options))
                 response.raise_for_status()
@@ -94,7 +94,7 @@ class HTTPTransport(Transport):
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""
-        with self.clients.lease() as client:
+        with self.clients.shared() as client:
             response = client.request(**self._asked(path, None, options) | {"method": method})
             response.raise_for_status()
             return response

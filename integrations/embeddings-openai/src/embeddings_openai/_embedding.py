@@ -44,4 +44,4 @@ class OpenAIEmbedding(OpenAIModel, BatchJobs):
         }
 
     def _job_api(self, server: Server) -> BatchAPI:
-        return BatchAPI(server.transport.clients.lease)
+        return BatchAPI(server.transport.clients.shared)

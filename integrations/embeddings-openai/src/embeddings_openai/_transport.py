@@ -22,7 +22,7 @@ class SDKTransport(Transport):
 
         began = time.monotonic()
         headers = {**options.get("headers", {}), "X-Stainless-Raw-Response": "stream"}
-        with self.clients.lease() as client:
+        with self.clients.shared() as client:
             answer = client.post(
                 path,
                 body=body,
@@ -39,7 +39,7 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
-        with await self.clients.alease() as client:
+        with await self.clients.lease() as client:
             async with asyncio.timeout(self.attempt_timeout):
                 answer = await client.post(
                     path, body=body, options=dict(options), cast_to=openai.HttpxBinaryResponseContent
