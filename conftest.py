@@ -105,7 +105,7 @@ def provide(example: Example) -> None:
     if example.parsed == "model":
         download_model()
     elif example.parsed == "openai":
-        from embed_core.testing import FakeEmbeddingServer
+        from embeddings_openai.testing import FakeEmbeddingServer
 
         page = example.namespace["page"]
         server = page.enter_context(FakeEmbeddingServer(dimension=1536))

@@ -35,7 +35,7 @@ _BARE = "http.client in threads"
 
 _SERVER = """
 import sys
-from embed_core.testing import FakeEmbeddingServer
+from embeddings_openai.testing import FakeEmbeddingServer
 server = FakeEmbeddingServer(dimension=1536, latency=float(sys.argv[1])).start()
 print(server.base_url, flush=True)
 sys.stdin.read()

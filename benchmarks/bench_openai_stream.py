@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from embed_core.testing import FakeEmbeddingServer
 from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 from benchmarks._harness import Target, print_table
 
@@ -22,7 +22,7 @@ _EVERY = 997  # one in so many vectors is compared with what the server must hav
 
 _SERVER = """
 import sys, time
-from embed_core.testing import FakeEmbeddingServer
+from embeddings_openai.testing import FakeEmbeddingServer
 server = FakeEmbeddingServer(dimension=1536).start()
 print(server.base_url, flush=True)
 for command in sys.stdin:

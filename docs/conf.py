@@ -43,9 +43,12 @@ DOCUMENTED = (
     "embed_core.bridges.langchain",
     "embed_core.index",
     "embed_core.instrumentation.otel",
+    "embed_core.provider",
     "embed_core.testing",
     "embeddings_huggingface",
     "embeddings_openai",
+    "embeddings_openai.presets",
+    "embeddings_openai.testing",
 )
 
 

@@ -11,6 +11,8 @@ _CHOICES = ("EMBED_MODEL", "EMBED_PLUGINS", "EMBED_RAISE_ERRORS", "IS_TESTING", 
 
 Install = Callable[..., Path]
 
+sys.path.append(str(Path(__file__).parent / "example"))  # a package of its own, which tests import
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _apart_from_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

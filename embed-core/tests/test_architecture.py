@@ -33,7 +33,10 @@ MOST_PRONOUNS = 3  # "what" and "whatever" in 1,000 words of docstrings and comm
 
 PUBLIC = [
     "embed_core",
-    *(f"embed_core.{name}" for name in ("errors", "index", "instrumentation", "kvstore", "settings", "testing")),
+    *(
+        f"embed_core.{name}"
+        for name in ("errors", "index", "instrumentation", "kvstore", "provider", "settings", "testing")
+    ),
 ]
 INTEGRATIONS = [path.parent.name for package in PACKAGES[1:] for path in package.glob("src/*/__init__.py")]
 

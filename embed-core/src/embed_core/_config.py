@@ -105,7 +105,7 @@ class Config(BaseModel, metaclass=_Remembering):
         saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
         if self._arguments is None:
             return saved
-        told = {name: plain(value) for name, value in kept(self._arguments).items()}
+        told = {name: plain(value) for name, value in kept(self._arguments, self._secrets()).items()}
         return saved | {"arguments": {name: value for name, value in told.items() if value is not OPAQUE}}
 
     @classmethod
@@ -170,7 +170,8 @@ class Config(BaseModel, metaclass=_Remembering):
     def __reduce__(self) -> tuple[Any, ...]:
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
         values = {name: scrubbed(value) for name, value in self._values().items() if name not in secrets}
-        return _unpickled, (type(self), values, self._arguments and kept(self._arguments), self._identity)
+        arguments = self._arguments and kept(self._arguments, self._secrets())
+        return _unpickled, (type(self), values, arguments, self._identity)
 
     @classmethod
     def _provider_name(cls) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
@@ -69,11 +69,12 @@ def _refuse_another_name(cls: type, field: str, value: Any, arguments: Mapping[s
             raise ConfigurationError(msg)
 
 
-def kept(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def kept(arguments: Mapping[str, Any], secrets: Collection[str] = ()) -> dict[str, Any]:
     """Return the arguments that may leave the process; for a credential, the name of the variable that holds it."""
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        if not (looks_like_a_secret(name) or is_transport(name) or holds_secret(value)):
+        secret = looks_like_a_secret(name) or holds_secret(value) or name in secrets
+        if not (secret or is_transport(name)):
             found[name] = scrubbed(value)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}

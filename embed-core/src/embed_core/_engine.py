@@ -78,7 +78,7 @@ def _sending(model: Model, state: State, cache: Cache | None, places: Places) ->
         *places.batch,
         Instrumented(model.model_name, model._origin, partial(_event_handlers, model.callback_manager)),
         Retried(model.retry),
-        *(() if limiter is None else (RateLimited(limiter, model._count_tokens),)),
+        *(() if limiter is None else (RateLimited(limiter, model._count_tokens, model._count_requests),)),
         Checked(model.model_name, model._rows, state.dimension),
         *model.middlewares,
         *places.attempt,

@@ -48,41 +48,49 @@ class RateLimiter:
         self._tokens = None if tokens_per_minute is None else _Bucket(tokens_per_minute)
         self._ahead: deque[float] = deque()
 
-    def reserve(self, tokens: int) -> Reservation:
+    def reserve(self, tokens: int, requests: int = 1) -> Reservation:
         """Take one request of `tokens` tokens out of the budget; `seconds` of the reservation is the wait before it.
+
+        Args:
+            tokens: an estimate of them.
+            requests: how many requests the provider counts for it, where a quota counts inputs.
 
         Raises:
             ConfigurationError: the request is larger than a whole minute's budget and could never be sent.
         """
-        if self.tokens_per_minute is not None and tokens > self.tokens_per_minute:
-            msg = (
-                f"one request of about {tokens} tokens exceeds the whole budget of {self.tokens_per_minute} tokens "
-                "per minute; lower `embed_batch_size` or raise `tokens_per_minute`"
-            )
-            raise ConfigurationError(msg)
+        for amount, most, unit in (
+            (requests, self.requests_per_minute, "requests"),
+            (tokens, self.tokens_per_minute, "tokens"),
+        ):
+            if most is not None and amount > most:
+                msg = (
+                    f"one request of about {amount} {unit} exceeds the whole budget of {most} {unit} per minute; "
+                    f"lower `embed_batch_size` or raise `{unit}_per_minute`"
+                )
+                raise ConfigurationError(msg)
         with self._lock:
             now = self._clock()
             while self._ahead and self._ahead[0] <= now:
                 self._ahead.popleft()
             at = self._ahead[-1] if self._ahead else now
-            for bucket, amount in self._shares(tokens):
+            for bucket, amount in self._shares(tokens, requests):
                 at = max(at, bucket.earliest(amount, at))
-            for bucket, amount in self._shares(tokens):
+            for bucket, amount in self._shares(tokens, requests):
                 bucket.take(amount, at, now)
             if at > now:
                 self._ahead.append(at)
-        return Reservation(at - now, at, tokens)
+        return Reservation(at - now, at, tokens, requests)
 
     def give_back(self, reservation: Reservation) -> None:
         """Return the share of a request that will not be sent, so that later requests wait less."""
         with self._lock:
             with suppress(ValueError):  # its time has passed
                 self._ahead.remove(reservation.at)
-            for bucket, amount in self._shares(reservation.tokens):
+            for bucket, amount in self._shares(reservation.tokens, reservation.requests):
                 bucket.give_back(amount, reservation.at)
 
-    def _shares(self, tokens: int) -> list[tuple[_Bucket, int]]:
-        shares = ((self._requests, 1), (self._tokens, tokens))
+    def _shares(self, tokens: int, requests: int) -> list[tuple[_Bucket, int]]:
+        shares = ((self._requests, requests), (self._tokens, tokens))
         return [(bucket, amount) for bucket, amount in shares if bucket is not None]
 
 
@@ -94,11 +102,13 @@ class Reservation:
         seconds: the wait from the time of the reservation.
         at: the time of sending, on the limiter's clock.
         tokens: the reserved tokens.
+        requests: the reserved requests.
     """
 
     seconds: float
     at: float
     tokens: int
+    requests: int = 1
 
 
 class _Bucket:

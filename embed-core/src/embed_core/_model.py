@@ -109,12 +109,12 @@ class Model(Config, ABC):
             if state is not None and state.volatile and state.fingerprint:
                 space = _space.fingerprint(self._space())
             if state is None or state.is_stale() or space != (state.fingerprint if space else ""):
-                state = self._state = self._learn(state)
+                state = self._state = self._state_after(state)
             if fingerprint and not state.fingerprint:
                 state.fingerprint = _space.fingerprint(self._space())
             return state
 
-    def _learn(self, former: State | None) -> State:
+    def _state_after(self, former: State | None) -> State:
         version = self._changes.version
         self._track()
         if former is not None:
@@ -225,6 +225,10 @@ class Model(Config, ABC):
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
         """Return how many tokens a rate limiter should charge; by default four bytes of UTF-8 each."""
         return sum(-(-len(one.encode()) // 4) for one in inputs if isinstance(one, str))
+
+    def _count_requests(self, inputs: Sequence[Any]) -> int:
+        """Return how many requests a rate limiter should charge: more than one where a quota counts inputs."""
+        return 1
 
     def _origin(self) -> Origin:
         """Return where the vectors come from; extend it with `dataclasses.replace(super()._origin(), address=…)`."""

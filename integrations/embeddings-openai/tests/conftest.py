@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import openai
 import pytest
 from embed_core import RetryPolicy, Vectors
-from embed_core.testing import FakeEmbeddingServer
+from embed_core.provider import _flow, _limits
 from embed_core.testing.faults import Fault
-from embeddings_openai import OpenAIEmbedding, _capabilities, _pace
+from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
@@ -106,5 +107,5 @@ def embed(request: pytest.FixtureRequest) -> Embed:
 @pytest.fixture(autouse=True)
 def _no_memory_of_other_servers() -> None:
     """Forget what was learned: the system gives a port again."""
-    _capabilities._KNOWN.clear()
-    _pace.PACES._last.clear()
+    _limits._learned.clear()
+    _flow._last.clear()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from embed_core import resolve_embed_model
 from embed_core.errors import AuthenticationError, ConfigurationError, ProviderError
-from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
+from embed_core.testing import EmbeddingConformance, faults
 from embeddings_openai import AzureOpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 KEY = "azure-key-that-stays-at-home"
 

@@ -24,8 +24,9 @@ from embed_core.errors import (
     QuotaExceededError,
 )
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
-from embed_core.testing import FakeEmbeddingServer, Received, faults
+from embed_core.testing import Received, faults
 from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 TEXTS = [f"text {number}" for number in range(10)]
 KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
@@ -146,10 +147,9 @@ def test_a_job_of_another_model_is_refused(
 ) -> None:
     ids: list[str] = []
     model.embed_batch_job(TEXTS, on_submit=ids.append, poll_seconds=0)
-    for name, value in change.items():
-        setattr(model, name, value)
-    with pytest.raises(ConfigurationError, match="the job `batch_1` is of"):
-        model.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
+    other = model.with_(**change)
+    with other, pytest.raises(ConfigurationError, match="the job `batch_1` is of"):
+        other.embed_batch_job(TEXTS, job_ids=ids, poll_seconds=0)
 
 
 def test_a_killed_process_goes_on_where_it_was(

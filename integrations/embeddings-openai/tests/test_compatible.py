@@ -19,8 +19,9 @@ from embed_core.errors import (
 )
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.kvstore import MemoryKVStore
-from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, Received, faults
+from embed_core.testing import EmbeddingConformance, Received, faults
 from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed = Callable[[OpenAICompatibleEmbedding, list[str]], Vectors]
 

@@ -18,8 +18,9 @@ import pytest
 from embed_core import RetryPolicy, Vectors, resolve_embed_model
 from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
-from embed_core.testing import EmbeddingConformance, FakeEmbeddingServer, faults
+from embed_core.testing import EmbeddingConformance, faults
 from embeddings_openai import AzureOpenAIEmbedding, OpenAICompatibleEmbedding, OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
@@ -177,8 +178,8 @@ def test_what_the_environment_holds_for_openai_does_not_go_to_others(
     with make(server, own="mine") as model:
         assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
         assert np.array_equal(asyncio.run(model.aembed_texts(["b"])), server.vectors(["b"]))
-        clients = model._settled().clients
-        assert model._settled().clients is clients
+        clients = model._settled().transport.clients
+        assert model._settled().transport.clients is clients
     for request in server.requests:
         assert request.headers["own"] == "mine"
         assert not any("for-openai" in value for value in request.headers.values())
@@ -327,18 +328,18 @@ def test_a_change_elsewhere_leaves_requests_under_way_alone(
 
 
 def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model: OpenAIEmbedding) -> None:
-    former = model._settled().clients
+    former = model._settled().transport.clients
     model.default_headers = {"x-new": "yes"}
-    assert model._settled().clients is not former
+    assert model._settled().transport.clients is not former
 
     async def ask() -> Any:
-        with await former.current() as late:
+        with await former.lease() as late:
             assert not late.is_closed()
         while not late.is_closed():
             await asyncio.sleep(0)
         return late
 
-    with former.sync() as late:
+    with former.shared() as late:
         assert not late.is_closed()
     assert late.is_closed()
     assert asyncio.run(ask()).is_closed()
@@ -428,15 +429,15 @@ def test_a_client_of_the_user_cannot_be_pickled_but_a_function_that_makes_one_ca
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     model.get_text_embedding("a")
-    with model._settled().clients.sync() as ours:
+    with model._settled().transport.clients.shared() as ours:
         pass
     child = os.fork()
     if child == 0:
-        with model._settled().clients.sync() as mine:
+        with model._settled().transport.clients.shared() as mine:
             fine = mine is not ours and model.get_text_embedding("b") == server.vector("b").tolist()
         model.close()
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with model._settled().clients.sync() as still:
+    with model._settled().transport.clients.shared() as still:
         assert still is ours
     assert model.get_text_embedding("c") == server.vector("c").tolist()

@@ -21,9 +21,10 @@ from embed_core.errors import (
     RateLimitError,
 )
 from embed_core.kvstore import MemoryKVStore
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing import faults
 from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from embed_core.cli import main
 from embed_core.errors import ProviderError
 from embed_core.index import Index, Record
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing import faults
 from embeddings_openai import OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 KEY = "sk-this-key-stays-at-home"
 EMBED = Path(sys.executable).with_name("embed")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from embed_core import RetryPolicy
-from embed_core.testing import FakeEmbeddingServer
-from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding, _capabilities
+from embed_core.provider import _limits
+from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def test_a_plan_holds_every_input_once_in_order_and_keeps_the_limits(
     inputs: list[str], size: int, inputs_limit: int | None, bytes_limit: int | None, tokens_limit: int | None
 ) -> None:
     model = OpenAICompatibleEmbedding("m", api_base="http://nowhere", embed_batch_size=size, max_input_tokens=8)
-    known = _capabilities.capabilities("http://nowhere")
+    known = model._capabilities()
     known.max_inputs, known.max_bytes, known.max_tokens = inputs_limit, bytes_limit, tokens_limit
     plan = list(model._plan("text", inputs))
     assert [row for batch in plan for row in batch] == list(range(len(inputs)))
@@ -57,7 +58,7 @@ def test_limits_of_any_server_are_found_out_without_losing_a_vector(
     refuses_base64: bool,
     asynchronous: bool,
 ) -> None:
-    _capabilities._KNOWN.clear()
+    _limits._learned.clear()
     one_server.limits.inputs, one_server.limits.tokens = most_inputs, most_tokens
     one_server.tokens_of = lambda text: -(-len(text) // density)
     one_server.base64 = "refuse" if refuses_base64 else "accept"

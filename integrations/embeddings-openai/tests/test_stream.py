@@ -11,8 +11,9 @@ import pytest
 from embed_core import RetryPolicy
 from embed_core.errors import ProviderUnavailableError
 from embed_core.kvstore import MemoryKVStore
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing import faults
 from embeddings_openai import OpenAICompatibleEmbedding
+from embeddings_openai.testing import FakeEmbeddingServer
 
 COUNT, BATCH, WORKERS = 20_000, 100, 4
 

@@ -14,9 +14,10 @@ import pytest
 from embed_core import Estimate, Kind, Request, Vectors
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.provider._usage import Budgeted, InFlight, Meter
+from embed_core.testing import faults
 from embeddings_openai import KNOWN, PRICES_AS_OF, OpenAIEmbedding, Usage
-from embeddings_openai._usage import Budgeted, Meter, UnderWay
+from embeddings_openai.testing import FakeEmbeddingServer
 
 
 def test_usage_adds_up_over_calls_and_colours(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
@@ -189,7 +190,7 @@ def meter() -> Meter:
     """A request of two tokens is under way, of a call that goes on."""
     meter = Meter()
     assert meter.reserve(2, 5.0) == 2
-    meter.under_way.add(UnderWay(Moments()))
+    meter.in_flight.add(InFlight(Moments()))
     return meter
 
 
@@ -204,7 +205,7 @@ def test_documents_wait_no_longer_than_until_the_first_answer(meter: Meter) -> N
 
 
 def test_no_call_waits_for_a_first_request_of_a_call_that_was_interrupted(meter: Meter) -> None:
-    (first,) = meter.under_way
+    (first,) = meter.in_flight
     first._call.abandoned = True
     assert seconds_waited(meter) == 0
 
@@ -225,7 +226,7 @@ def test_what_does_not_fit_waits_for_what_may_take_less(meter: Meter) -> None:
 
 def test_what_does_not_fit_beside_what_stands_still_is_refused_at_once(meter: Meter) -> None:
     meter.reserve(2, 5.0)
-    (first,) = meter.under_way
+    (first,) = meter.in_flight
     first._call.abandoned = True
     io = Moments()
     with pytest.raises(QuotaExceededError):
@@ -263,10 +264,10 @@ def test_max_cost_holds_by_the_estimate_though_nobody_waits_for_a_slow_first_ans
 def test_no_call_waits_for_a_first_request_whose_event_loop_has_stopped(model: OpenAIEmbedding, server: Any) -> None:
     model.max_cost = 1.0
     with stopped(model, server, "first"):
-        (first,) = model._meter.under_way
+        (first,) = model._meter.in_flight
         assert first.stands_still()
         model.get_text_embedding("second")
-    assert (model._meter.reserved, model._meter.under_way) == (0, set())
+    assert (model._meter.reserved, model._meter.in_flight) == (0, set())
 
 
 def test_beside_an_event_loop_that_has_stopped_what_does_not_fit_is_refused(
@@ -293,7 +294,7 @@ def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(model: OpenA
         thread.start()
         model.embed_texts(["first", "second"])
     thread.join()
-    assert all(one.stands_still() for one in model._meter.under_way)
+    assert all(one.stands_still() for one in model._meter.in_flight)
     assert len(model.embed_texts(["third"])) == 1
     server.release()
 
@@ -301,10 +302,10 @@ def test_no_call_waits_for_the_requests_of_one_that_was_interrupted(model: OpenA
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_nothing_under_way(model: OpenAIEmbedding) -> None:
     model._meter.reserve(3, 5.0)
-    model._meter.under_way.add(UnderWay(SimpleNamespace(blocking=True)))
+    model._meter.in_flight.add(InFlight(SimpleNamespace(blocking=True)))
     child = os.fork()
     if child == 0:
-        os._exit(0 if (model._meter.reserved, model._meter.under_way) == (0, set()) else 1)
+        os._exit(0 if (model._meter.reserved, model._meter.in_flight) == (0, set()) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -14,24 +14,21 @@ from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
     EmbedError,
-    InputTooLongError,
-    InvalidInputError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     QuotaExceededError,
     RateLimitError,
 )
-from embed_core.testing import FakeEmbeddingServer, faults
+from embed_core.testing import faults
 from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
-from embeddings_openai._errors import Endpoint, Refusal, translated
+from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 Unreachable: TypeAlias = Callable[..., EmbedError]
 
 KEY = "sk-this-key-stays-at-home"  # the server fixture takes no other
-HERE = Endpoint("m", "http://here/v1", KEY)
 
 
 def failure(model: OpenAIEmbedding) -> EmbedError:
@@ -192,49 +189,6 @@ def wrong(*place: object, said: str = "Input should be a valid string") -> dict[
     return {"type": "string_type", "loc": place, "msg": said, "input": ["a text with `input` and token", 5]}
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "kind"),
-    [
-        (400, {"error": {"message": "'$.input' is invalid"}}, InvalidInputError),
-        (400, {"error": {"message": "Requested 9 tokens, max 5 tokens per request"}}, InputTooLongError),
-        (400, {"error": {"message": "unknown parameter: colour"}}, ProviderError),
-        (
-            413,
-            {"error": "`inputs` must have less than 512 tokens. Given: 600", "error_type": "Validation"},
-            InputTooLongError,
-        ),
-        (413, "Payload Too Large", InputTooLongError),
-        (
-            422,
-            {"error": "batch size 33 > maximum allowed batch size 32", "error_type": "Validation"},
-            InputTooLongError,
-        ),
-        (422, {"detail": [{"loc": ["body", "input"], "msg": "field required"}]}, InvalidInputError),
-        (422, {"detail": [wrong("body", "input", 3)]}, InvalidInputError),
-        (422, {"detail": [wrong("body", "user")]}, ProviderError),
-        (422, {"detail": [wrong("body", "input_type")]}, ProviderError),
-        (422, {"detail": [wrong("body", "colour", said="Extra inputs are not permitted")]}, ProviderError),
-        (400, {"object": "error", "message": str([wrong("body", "user")]), "code": 400}, ProviderError),
-        (400, {"object": "error", "message": str([wrong("body", "input")]), "code": 400}, InvalidInputError),
-        (400, {"message": "user\n  Input should be a valid string [type=string_type, input_value=5]"}, ProviderError),
-        (400, {"error": {"message": "Input type 'qery' is unknown"}}, ProviderError),
-        (500, {"error": {"message": "input is too large to process.", "type": "server_error"}}, InputTooLongError),
-        (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
-        (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
-        (400, {"object": "error", "message": "maximum context length is 512 tokens", "code": 400}, InputTooLongError),
-        (200, {"error": {"message": "slow down", "code": 429}}, RateLimitError),
-        (200, {"error": {"message": "oops", "code": "500"}}, ProviderUnavailableError),
-        (200, {"error": {"message": "oops"}}, ProviderUnavailableError),
-        (503, {"error": {"message": "busy", "code": "too_many_requests"}}, RateLimitError),
-        (402, {"error": {"message": "no credits"}}, QuotaExceededError),
-        (500, b"", ProviderUnavailableError),
-        (500, None, ProviderUnavailableError),
-    ],
-)
-def test_the_forms_of_many_servers_are_understood(status: int, body: object, kind: type[EmbedError]) -> None:
-    assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
-
-
 def test_a_wrong_argument_is_sent_once_and_named(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     body = json.dumps({"detail": [wrong("body", "user")]})
     server.inject_when(lambda request: "user" in request.body, Fault(status=422, body=body.encode()))
@@ -243,21 +197,6 @@ def test_a_wrong_argument_is_sent_once_and_named(model: OpenAIEmbedding, server:
         model.embed_texts([f"text {number}" for number in range(100)])
     assert len(server.requests) == 1
     assert "a text with" not in str(caught.value)
-
-
-def test_an_answer_of_several_lines_is_one_line() -> None:
-    said = "400, message:\n  Not enough data"
-    assert "(500: 400, message: Not enough data)" in str(Refusal.read(500, {}, said).as_error(HERE))
-    with pytest.raises(ProviderError, match=r"OSError: 400, message: Not enough data$"), translated(HERE):
-        raise OSError(said)
-
-
-def test_a_long_answer_is_shortened() -> None:
-    assert len(str(Refusal.read(500, {}, "x" * 10_000).as_error(HERE))) < 500
-
-
-def test_an_endpoint_shows_no_key() -> None:
-    assert KEY not in repr(HERE)
 
 
 def test_the_known_models_are_listed_with_the_default_first() -> None:

@@ -13,13 +13,19 @@ from embed_core._types import Next, Request, Vectors
 
 @dataclass(frozen=True, slots=True)
 class RateLimited:
-    """Waits until the limiter has room for the request."""
+    """Waits until the limiter has room for the request.
+
+    Attributes:
+        count_requests: returns how many requests the provider's quota counts for a batch.
+    """
 
     limiter: RateLimiter
     count_tokens: Callable[[Sequence[Any]], int]
+    count_requests: Callable[[Sequence[Any]], int] = lambda _: 1
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
-        reservation = self.limiter.reserve(self.count_tokens(request.inputs))
+        inputs = request.inputs
+        reservation = self.limiter.reserve(self.count_tokens(inputs), self.count_requests(inputs))
         if reservation.seconds > 0:
             try:
                 await io.sleep(reservation.seconds)

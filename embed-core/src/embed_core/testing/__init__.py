@@ -1,4 +1,4 @@
-"""The conformance kit, the contract as tests; and what tests put in a provider's place.
+"""The conformance kit, the contract as tests; and stand-ins for a provider.
 
 The kit is the only room that knows pytest (extra `testing`), which is loaded with it and not before.
 """
@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from embed_core.testing import faults
 from embed_core.testing._http import Received
 from embed_core.testing._scripted import Script, ScriptedEmbedding, Turn, honest
-from embed_core.testing._server import FakeEmbeddingServer, Limits
+from embed_core.testing._server import FakeServer
 
 if TYPE_CHECKING:
     from embed_core.testing._conformance import EmbeddingConformance, MultiModalConformance
 
 __all__ = [
     "EmbeddingConformance",
-    "FakeEmbeddingServer",
-    "Limits",
+    "FakeServer",
     "MultiModalConformance",
     "Received",
     "Script",

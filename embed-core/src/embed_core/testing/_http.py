@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from embed_core.testing.faults import Fault
 
+_PAUSE_SECONDS = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -111,10 +113,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", answer.content_type)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault.wire == "cut" else body)
-        self.wfile.flush()
+        sent = body[: len(body) // 2] if fault.wire == "cut" else body
+        step = 1 if fault.wire == "drip" else len(sent) or 1
+        for start in range(0, len(sent), step):
+            self.wfile.write(sent[start : start + step])
+            self.wfile.flush()
+            if fault.wire == "drip" and self.server.owner.stopping.wait(_PAUSE_SECONDS):
+                return self._reset()
         if fault.wire == "cut":
             self._reset()
+        return None
 
     def _reset(self) -> None:
         self.close_connection = True

@@ -1,4 +1,4 @@
-"""What can go wrong on the wire, for `FakeEmbeddingServer.inject`."""
+"""Failures on the wire, for `FakeServer.inject`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from embed_core._types import Vectors
 Items: TypeAlias = list[tuple[int, Vectors]]
 """The answer before it is encoded: each vector with the position it claims to belong to."""
 
+Edit: TypeAlias = Callable[[Items], Items]
+"""Changes an answer before it is encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -25,7 +28,8 @@ class Fault:
         headers: sent beside the regular ones.
         content_type: instead of `application/json`.
         delay: seconds to wait before the answer, beside the server's own latency.
-        wire: "reset" closes the connection before an answer, "cut" in the middle of the body, "hang" never answers.
+        wire: "reset" closes the connection before an answer, "cut" in the middle of the body, "hang" never answers,
+            "drip" sends byte after byte with pauses.
         edit: changes the vectors and positions before they are encoded.
     """
 
@@ -34,8 +38,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     delay: float = 0.0
-    wire: Literal["reset", "cut", "hang"] | None = None
-    edit: Callable[[Items], Items] | None = None
+    wire: Literal["reset", "cut", "hang", "drip"] | None = None
+    edit: Edit | None = None
 
 
 def error(
@@ -76,6 +80,11 @@ def slow(seconds: float) -> Fault:
 def hang() -> Fault:
     """Never answer; the connection stays open until the server stops or the client leaves."""
     return Fault(wire="hang")
+
+
+def drip() -> Fault:
+    """Answer rightly, but a byte at a time, so that the answer takes long though the server is never silent."""
+    return Fault(wire="drip")
 
 
 def reset() -> Fault:

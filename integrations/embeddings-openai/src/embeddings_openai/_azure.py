@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL
 from embed_core.errors import ConfigurationError
+from embed_core.provider import Address, Endpoint, address, sendable, sends_key
 from pydantic import Field, PrivateAttr, SecretStr
 
-from embeddings_openai._connected import Address, address, sendable, sends_key, strangers_headers
-from embeddings_openai._errors import Endpoint
-from embeddings_openai._openai_model import OpenAIModel
+from embeddings_openai._protocol import OpenAIModel
+from embeddings_openai._transport import without_openais_headers
 
-_TOKENS = 4  # requests under way may have older ones
+_VERSION = "2024-10-21"
+_TOKENS = 4  # requests in flight may have older ones
 
 
 class AzureOpenAIEmbedding(OpenAIModel):
@@ -26,7 +27,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
     Attributes:
         model_name: the model that is deployed, which tells dimension, limits and price.
         azure_deployment: the deployment's name; by default the model's.
-        azure_endpoint: `https://NAME.openai.azure.com`, by default `AZURE_OPENAI_ENDPOINT`.
+        azure_endpoint: `https://NAME.openai.azure.com`, by default `api_base` or `AZURE_OPENAI_ENDPOINT`.
         api_version: by default `OPENAI_API_VERSION`.
         api_key: by default `AZURE_OPENAI_API_KEY`; never part of a saved configuration.
         azure_ad_token: a Microsoft Entra token instead of a key, by default `AZURE_OPENAI_AD_TOKEN`.
@@ -34,7 +35,8 @@ class AzureOpenAIEmbedding(OpenAIModel):
     """
 
     provider: ClassVar[str | None] = "azure"
-    key_variable: ClassVar[str] = "AZURE_OPENAI_API_KEY"
+    address_variables = ("AZURE_OPENAI_ENDPOINT",)
+    key_variables = ("AZURE_OPENAI_API_KEY",)
 
     azure_deployment: str | None = None
     azure_endpoint: Address = None
@@ -46,23 +48,24 @@ class AzureOpenAIEmbedding(OpenAIModel):
 
     _tokens: deque[str] = PrivateAttr(default_factory=lambda: deque(maxlen=_TOKENS))
 
+    @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return that a saved address would get the user's key, where it is not the environment's."""
+        own = [os.environ.get(name) for name in cls.address_variables]
+        return super().needs_consent(saved) | sends_key(saved, "azure_endpoint", own)
+
     def _origin(self) -> Any:
         return replace(super()._origin(), provider="azure.ai.openai")
 
     def _endpoint_model(self) -> str:
         return self.azure_deployment or self.model_name
 
-    @classmethod
-    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
-        """Return that a saved address would get the user's key, where it is not the environment's."""
-        return sends_key(saved, "azure_endpoint", os.environ.get("AZURE_OPENAI_ENDPOINT"))
-
     def _endpoint(self) -> Endpoint:
         where = super()._endpoint()
-        return _ByToken(where.model, where.base_url, where.secret, where.others, where.key_variable, self._tokens)
+        return replace(where, others=(*where.others, self._tokens))
 
     def _base_url(self) -> str:
-        given = self.azure_endpoint or os.environ.get("AZURE_OPENAI_ENDPOINT")
+        given = self.azure_endpoint or self.api_base or os.environ.get("AZURE_OPENAI_ENDPOINT")
         if not given:
             msg = (
                 f"`{self.model_name}` in Azure needs an address; set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"
@@ -73,44 +76,34 @@ class AzureOpenAIEmbedding(OpenAIModel):
     def _key(self) -> str:
         if self.azure_ad_token_provider is not None:
             return ""
-        if self.api_key is None and (token := self._token()) is not None:
+        if (token := self._token()) is not None:
             return sendable(token.strip(), f"the token for `{self.model_name}`")
         return super()._key()
 
     def _token(self) -> str | None:
+        """Return the token to use instead of a key; None where there is a key."""
+        if self.api_key is not None:
+            return None
         if self.azure_ad_token is not None:
             return self.azure_ad_token.get_secret_value()
-        return None if os.environ.get(self.key_variable) else os.environ.get("AZURE_OPENAI_AD_TOKEN")
+        return None if os.environ.get("AZURE_OPENAI_API_KEY") else os.environ.get("AZURE_OPENAI_AD_TOKEN")
 
-    def _provider_of_tokens(self) -> _Noted | None:
-        given = self.azure_ad_token_provider
-        return None if given is None else _Noted(given, self._tokens)
-
-    def _client_settings(self) -> dict[str, Any]:
-        by_token = self.api_key is None and self.azure_ad_token_provider is None and self._token() is not None
+    def _client_settings(self, where: Endpoint) -> dict[str, Any]:
+        provider = self.azure_ad_token_provider
+        by_token = provider is None and self._token() is not None
         return {
-            "api_key": self._key() if not by_token and self.azure_ad_token_provider is None else None,
-            "azure_ad_token": self._key() if by_token else None,
-            "azure_ad_token_provider": self._provider_of_tokens(),
-            "azure_endpoint": self._base_url(),
-            "api_version": self.api_version or os.environ.get("OPENAI_API_VERSION") or "2024-10-21",
-            **self._shared_settings(strangers_headers()),
+            "api_key": where.secret if provider is None and not by_token else None,
+            "azure_ad_token": where.secret if by_token else None,
+            "azure_ad_token_provider": None if provider is None else _Noted(provider, self._tokens),
+            "azure_endpoint": where.base_url,
+            "api_version": self.api_version or os.environ.get("OPENAI_API_VERSION") or _VERSION,
+            "default_headers": without_openais_headers(),
         }
 
     def _client_classes(self) -> tuple[Any, Any]:
         import openai
 
         return openai.AzureOpenAI, openai.AsyncAzureOpenAI
-
-
-@dataclass(frozen=True, repr=False)
-class _ByToken(Endpoint):
-    """An endpoint whose secrets are known only once it is asked."""
-
-    tokens: Iterable[str] = field(default=(), compare=False)
-
-    def scrub(self, text: str) -> str:
-        return Endpoint.scrub(replace(self, others=(*self.others, *self.tokens)), text)
 
 
 @dataclass(frozen=True, slots=True)

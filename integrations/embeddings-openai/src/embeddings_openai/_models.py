@@ -1,37 +1,20 @@
-"""What is known of OpenAI's models; any other name works too."""
+"""OpenAI's models; any other name works too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-DEFAULT: Final = "text-embedding-3-small"
-MAX_INPUTS: Final = 2048
-MAX_REQUEST_TOKENS: Final = 300_000
-TOKENS_PER_BYTE: Final = 0.25
-"""How the request check counts, reported at https://github.com/timescale/pgai/issues/728; no tokenizer needed."""
+from embed_core.provider import KnownModel, Limits
 
 PRICES_AS_OF: Final = "2026-05"
 """The month of https://platform.openai.com/docs/pricing that `KNOWN` repeats."""
 
-BATCH_DISCOUNT: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A model of https://platform.openai.com/docs/guides/embeddings.
-
-    Attributes:
-        price: US dollars for a million tokens.
-    """
-
-    dimension: int
-    price: float
-    max_input_tokens: int = 8192
-
-
 KNOWN: Final = {
-    "text-embedding-3-small": Known(1536, price=0.02),
-    "text-embedding-3-large": Known(3072, price=0.13),
-    "text-embedding-ada-002": Known(1536, price=0.10),
+    "text-embedding-3-small": KnownModel(1536, price=0.02, max_input_tokens=8192),
+    "text-embedding-3-large": KnownModel(3072, price=0.13, max_input_tokens=8192),
+    "text-embedding-ada-002": KnownModel(1536, price=0.10, max_input_tokens=8192),
 }
+"""The models of https://platform.openai.com/docs/guides/embeddings, the default first."""
+
+LIMITS: Final = Limits(inputs=2048, tokens=300_000, tokens_per_byte=0.25)
+"""The request check counts a quarter of the bytes, reported at https://github.com/timescale/pgai/issues/728."""

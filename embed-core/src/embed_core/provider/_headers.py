@@ -1,4 +1,4 @@
-"""What a provider says about waiting, in headers and in words."""
+"""Waiting times that a provider asks for, in headers and in words."""
 
 from __future__ import annotations
 

@@ -1,30 +1,30 @@
-"""What was used and paid, and what would be."""
+"""Requests, tokens and US dollars that a model has used, and a cap on them."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-from embed_core import Request, Vectors
+from embed_core._types import Next, Request, Vectors
 from embed_core.errors import QuotaExceededError
-from embed_core.forks import Lock, reset_in_children
+from embed_core.forks import reset_in_children
 
 _MILLION = 1_000_000
 _ROUNDING = 1e-9
 """The share of a sum that the order of its parts may make."""
 _POLL_SECONDS = 0.02
-
 _FIRST_SECONDS = 1.0
 """How long to wait for the first answer: most take less, and one that hangs must not hold up everybody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a model has used since it was made.
+    """The use of a model since it was made.
 
     Attributes:
         requests: answers that held vectors.
@@ -39,16 +39,15 @@ class Usage:
 
 
 class Meter:
-    """Counts what was used; safe from threads.
+    """Counts requests and tokens; safe from threads.
 
     Attributes:
         charged: tokens at the full price.
-        reserved: tokens set aside for what is under way.
-        under_way: requests for which tokens are set aside.
+        reserved: tokens set aside for requests and jobs in flight.
+        in_flight: requests for which tokens are set aside.
     """
 
     def __init__(self) -> None:
-        self.lock = Lock()
         self.requests = self.tokens = 0
         self.charged = 0.0
         self._told = self._estimated = 0
@@ -56,8 +55,9 @@ class Meter:
         reset_in_children(self)
 
     def reset(self) -> None:
-        """Have nothing under way, as a forked child has."""
-        self.under_way, self.reserved = set[UnderWay](), 0.0
+        """Have nothing in flight, as a forked child has."""
+        self.lock = threading.RLock()
+        self.in_flight, self.reserved = set[InFlight](), 0.0
 
     def add(self, told: int, estimated: int, *, share: float = 1.0) -> None:
         """Count one answer, charged at a share of the full price, and by the estimate where it tells no tokens."""
@@ -68,6 +68,10 @@ class Meter:
                 self._told += told
                 self._estimated += estimated
             self.charged += (told if told > 0 else estimated) * share
+
+    def usage(self, per_million: float | None) -> Usage:
+        """Return the use so far, at a price for a million tokens."""
+        return Usage(self.requests, self.tokens, None if per_million is None else self.charged * per_million / _MILLION)
 
     def reserve(self, estimated: float, most: float) -> float | None:
         """Set tokens aside, more than estimated where the provider has counted more so far, and return how many.
@@ -82,23 +86,23 @@ class Meter:
             return aside
 
     def expected(self, estimated: float) -> float:
-        """Return what the provider may count for so many tokens."""
+        """Return the tokens that the provider may count for an estimate."""
         return estimated * max(1.0, self._told / self._estimated if self._estimated else 1.0)
 
     def release(self, aside: float) -> None:
-        """Give back what was set aside."""
+        """Give back tokens that were set aside."""
         with self.lock:
             self.reserved = max(0.0, self.reserved - aside)
 
     def is_moving(self) -> bool:
-        """Tell whether a request under way can be expected to end."""
+        """Tell whether a request in flight can be expected to end."""
         with self.lock:
-            known = self.under_way.copy()  # to collect a lost task is to end it, at any moment
+            known = self.in_flight.copy()  # to collect a lost task is to end it, at any moment
         return not all(one.stands_still() for one in known)
 
 
-class UnderWay:
-    """A request under way; keeps no event loop alive, and with it a task that nobody will run again."""
+class InFlight:
+    """A request in flight; keeps no event loop alive, and with it a task that nobody will run again."""
 
     __slots__ = ("_call", "_loop")
 
@@ -113,22 +117,18 @@ class UnderWay:
         return (loop := self._loop()) is None or not loop.is_running()
 
 
-def price_of(tokens: float, per_million: float | None) -> float | None:
-    """Return US dollars."""
-    return None if per_million is None else tokens * per_million / _MILLION
-
-
 @dataclass(frozen=True, slots=True)
 class Budgeted:
     """Sends no request that is expected to take the model's total above `max_cost` US dollars.
 
     Only answers tell how the provider counts. So until there is one, all but queries let the first request go alone for
-    a second. Where that is slower, or later texts are denser, what is in flight when the first of them is answered may
+    a second. Where that is slower, or later texts are denser, requests in flight when the first of them is answered may
     still exceed the budget.
 
     Attributes:
-        patience: for how many seconds what does not fit waits for requests under way, which may take less than is set
-            aside for them.
+        per_million: US dollars for a million tokens.
+        patience: for how many seconds a request that does not fit waits for others in flight, which may take less than
+            is set aside for them.
     """
 
     meter: Meter
@@ -138,18 +138,18 @@ class Budgeted:
     patience: float
     clock: Callable[[], float] = time.monotonic
 
-    async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        mine = UnderWay(io)
+    async def __call__(self, request: Request, onward: Next, io: Any) -> Vectors:
+        mine = InFlight(io)
         aside = await self._set_aside(request, mine, io)
         try:
             return await onward(request)
         finally:
             with self.meter.lock:
-                self.meter.under_way.discard(mine)
+                self.meter.in_flight.discard(mine)
                 self.meter.release(aside)
 
-    async def _set_aside(self, request: Request, mine: UnderWay, io: Any) -> float:
-        """Reserve what a request needs; what does not fit waits, because its error would end those that do."""
+    async def _set_aside(self, request: Request, mine: InFlight, io: Any) -> float:
+        """Reserve the tokens of a request; one that does not fit waits, because its error would end the others."""
         meter, tokens, started = self.meter, self.count_tokens(request.inputs), self.clock()
         alone = 0.0 if request.kind == "query" else _FIRST_SECONDS
         while True:
@@ -158,7 +158,7 @@ class Budgeted:
                 if meter.requests or waited >= alone or not meter.is_moving():
                     aside = meter.reserve(tokens, self._most())
                     if aside is not None:
-                        meter.under_way.add(mine)
+                        meter.in_flight.add(mine)
                         return aside
                     if waited >= self.patience or not meter.is_moving():
                         raise self._refusal(tokens)

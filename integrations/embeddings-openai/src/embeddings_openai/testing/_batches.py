@@ -1,4 +1,4 @@
-"""OpenAI's files and batches, as far as embeddings need them."""
+"""Files and batch jobs of the fake server, as far as embeddings need them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast one account may be asked: requests in flight, pauses the provider asks for, and who goes first."""
+"""Flow control of one account: requests in flight, pauses that the provider asks for, and queries first."""
 
 from __future__ import annotations
 
@@ -10,31 +10,28 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from embed_core import Request, Vectors
+from embed_core._types import Next, Request, Vectors
 from embed_core.errors import ProviderError, ProviderTimeoutError, RateLimitError
 from embed_core.forks import Lock, reset_in_children
-
-from embeddings_openai._headers import seconds
+from embed_core.provider._headers import seconds
 
 _POLL_SECONDS = 0.2  # how often a waiting thread looks whether its call was ended
-
 _KEPT = 32
-
 _READ_SECONDS = 25e-6
-"""About what reading the answer for one input takes: requests go out so far apart.
+"""The time to read the answer for one input, about: requests go out so far apart.
 
 Answers that arrive at once are read in turns, so that all are done only when the last one is, and their workers ask
 again at once. Apart, the first is done while the others are on their way, and no worker waits for another.
 """
 
 
-class Pace:
+class FlowControl:
     """Lets requests go: queries before documents, else first come, first served; safe from threads and event loops.
 
     The number in flight is unlimited until the provider objects, then follows additive increase and multiplicative
@@ -47,27 +44,54 @@ class Pace:
         self.reset()
         reset_in_children(self)
 
+    @classmethod
+    def of(cls, base_url: str, key: str, model: str) -> FlowControl:
+        """Return the flow control that is shared by everything that asks one server for one model with one key.
+
+        The last few are kept when their models are gone: a provider that asks for a pause means the next model too.
+        """
+        with _lock:
+            flow = _accounts.setdefault((base_url, key, model), cls())
+            with suppress(ValueError):
+                _last.remove(flow)
+            _last.append(flow)
+            return flow
+
     def reset(self) -> None:
         """Start again with nothing in flight, as a forked child must."""
         self._lock = threading.RLock()  # to collect a lost task is to end it, so a thread that is in here may leave
         self._waiting: list[tuple[bool, int, Ticket]] = []
         self._in_flight: dict[Ticket, float] = {}
         self._cut_at = self._paused_until = self._apart_at = -math.inf
-        self._budgets = {"requests": _Budget(), "tokens": _Budget()}
+        self._requests, self._tokens, self._told = _Budget(), _Budget(), False
         self.limit = math.inf
 
     def ask(
-        self, *, first: bool, tokens: int, inputs: int = 0, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        *,
+        first: bool,
+        tokens: int,
+        inputs: int = 0,
+        requests: int = 1,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Ticket:
-        """Return a ticket, which is granted at once or when its turn comes; it is void once its loop is closed."""
-        ticket = Ticket(first, tokens, inputs, loop)
+        """Return a ticket, which is granted at once or when its turn comes; it is void once its loop is closed.
+
+        Args:
+            first: whether it goes before those that are not.
+            tokens: an estimate of the request's tokens.
+            inputs: the number of inputs in the request.
+            requests: the number of requests that the provider's quota counts for it.
+            loop: the event loop that waits for it.
+        """
+        ticket = Ticket(first, tokens, inputs, requests, loop)
         with self._lock:
             heapq.heappush(self._waiting, (not first, next(self._numbers), ticket))
             self._grant()
         return ticket
 
     def advance(self) -> float:
-        """Grant what can be granted by now; return the seconds until time alone lets the first one go, else 0."""
+        """Grant every ticket that can be granted; return the seconds until time alone lets the next one go, else 0."""
         with self._lock:
             return self._grant()
 
@@ -76,57 +100,64 @@ class Pace:
         with self._lock:
             ticket.left = True
             if (sent_at := self._in_flight.get(ticket)) is not None:
-                self._adapt(sent_at, error)
+                if error is not None:
+                    self._slow_down(sent_at, error)
+                elif len(self._in_flight) + 1 > self.limit:
+                    self.limit += 1 / self.limit
                 self._in_flight.pop(ticket, None)
-            self._grant()
+            if self._waiting:
+                self._grant()
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Keep to the budget that the `x-ratelimit-*` headers tell."""
-        if "x-ratelimit-remaining-requests" not in headers and "x-ratelimit-remaining-tokens" not in headers:
-            return
-        with self._lock:
-            for name, budget in self._budgets.items():
-                limit, remaining, reset = (
-                    seconds(headers.get(f"x-ratelimit-{what}-{name}", "")) for what in ("limit", "remaining", "reset")
-                )
+        for name, budget in (("requests", self._requests), ("tokens", self._tokens)):
+            if f"x-ratelimit-remaining-{name}" in headers:
+                told = (headers.get(f"x-ratelimit-{part}-{name}", "") for part in ("limit", "remaining", "reset"))
+                limit, remaining, reset = map(seconds, told)
                 if limit is not None and remaining is not None and reset is not None:
-                    budget.observe(limit, remaining, reset, self._clock())
+                    with self._lock:
+                        budget.observe(limit, remaining, reset, self._clock())
+                        self._told = True
 
-    def _adapt(self, sent_at: float, error: BaseException | None) -> None:
+    def _slow_down(self, sent_at: float, error: BaseException) -> None:
         now = self._clock()
-        if isinstance(error, RateLimitError | ProviderTimeoutError):
-            if sent_at >= self._cut_at:  # one cut for all that was in flight together
-                self.limit, self._cut_at = max(1.0, min(self.limit, len(self._in_flight)) / 2), now
-        elif error is None and len(self._in_flight) + 1 > self.limit:
-            self.limit += 1 / self.limit
+        if isinstance(error, RateLimitError | ProviderTimeoutError) and sent_at >= self._cut_at:
+            # one cut for all that was in flight together
+            self.limit, self._cut_at = max(1.0, min(self.limit, len(self._in_flight)) / 2), now
         if isinstance(error, ProviderError) and error.retryable and error.retry_after is not None:
             self._paused_until = max(self._paused_until, now + error.retry_after)
 
     def _grant(self) -> float:
         now = self._clock()
-        while self._waiting and self._has_room():
+        while self._waiting and (len(self._in_flight) + 1 <= self.limit or self._has_room()):
             place = heapq.heappop(self._waiting)
             ticket = place[-1]
             if ticket.is_void():
                 continue
-            shares = ((self._budgets["requests"], 1), (self._budgets["tokens"], ticket.tokens))
             apart = self._apart_at - now if self._in_flight and not ticket.first else 0.0
-            wait = max(self._paused_until - now, apart, *(budget.wait(amount, now) for budget, amount in shares))
+            wait = max(self._paused_until - now, apart)
+            if self._told:
+                wait = max(wait, self._requests.wait(ticket.requests, now), self._tokens.wait(ticket.tokens, now))
             if wait > 0:
                 heapq.heappush(self._waiting, place)
                 return wait
-            for budget, amount in shares:
-                budget.level -= amount
+            self._requests.level -= ticket.requests
+            self._tokens.level -= ticket.tokens
             self._in_flight[ticket] = now
             self._apart_at = now + ticket.inputs * _READ_SECONDS
             ticket.grant(now)
         return 0.0
 
     def _has_room(self) -> bool:
-        if len(self._in_flight) + 1 > self.limit:
-            for ticket in [one for one in tuple(self._in_flight) if one.stands_still()]:
-                self._in_flight.pop(ticket, None)
+        """Tell whether one more may go once requests that nothing happens to are not counted."""
+        for ticket in [one for one in tuple(self._in_flight) if one.stands_still()]:
+            self._in_flight.pop(ticket, None)
         return len(self._in_flight) + 1 <= self.limit
+
+
+_accounts: weakref.WeakValueDictionary[tuple[str, str, str], FlowControl] = weakref.WeakValueDictionary()
+_last: deque[FlowControl] = deque(maxlen=_KEPT)
+_lock = Lock()
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +167,7 @@ class Ticket:
     first: bool
     tokens: int
     inputs: int
+    requests: int
     loop: asyncio.AbstractEventLoop | None
     granted_at: float | None = None
     left: bool = False
@@ -175,7 +207,7 @@ class Ticket:
 
 @dataclass(slots=True)
 class _Budget:
-    """What the provider says is left, refilling evenly; unlimited until it says so."""
+    """The provider's own account of the remaining quota, refilling evenly; unlimited until it is told."""
 
     level: float = math.inf
     size: float = math.inf
@@ -195,60 +227,43 @@ class _Budget:
         return max(0.0, (min(amount, self.size) - self.level) / self.rate)
 
 
-class _Paces:
-    """The one pace that everybody keeps who asks one server for one model with one key.
-
-    The last few are kept when their models are gone: a provider that asks for a pause means the next model too.
-    """
-
-    def __init__(self) -> None:
-        self._known: weakref.WeakValueDictionary[tuple[str, str, str], Pace] = weakref.WeakValueDictionary()
-        self._last: deque[Pace] = deque(maxlen=_KEPT)
-        self._lock = Lock()
-
-    def of(self, base_url: str, key: str, model: str) -> Pace:
-        """Return it."""
-        with self._lock:
-            pace = self._known.setdefault((base_url, key, model), Pace())
-            with suppress(ValueError):
-                self._last.remove(pace)
-            self._last.append(pace)
-            return pace
-
-
-PACES = _Paces()
-
-
 @dataclass(frozen=True, slots=True)
-class Paced:
+class Throttled:
     """Waits for its turn before every attempt.
 
     Attributes:
-        pace: returns the pace to keep.
+        server: returns the settled server, whose account has a flow control.
+        counts_inputs: whether the provider's quota counts every input as a request.
         patience: a pause longer than this many seconds is an error at once.
     """
 
-    pace: Callable[[], Pace]
+    server: Callable[[], Any]
     count_tokens: Callable[[Sequence[Any]], int]
+    counts_inputs: bool
     patience: float
 
-    async def __call__(self, request: Request, onward: Callable[[Request], Awaitable[Vectors]], io: Any) -> Vectors:
-        pace, inputs = self.pace(), request.inputs
-        first, loop = request.kind == "query", None if io.blocking else asyncio.get_running_loop()
-        ticket = pace.ask(first=first, tokens=self.count_tokens(inputs), inputs=len(inputs), loop=loop)
+    async def __call__(self, request: Request, onward: Next, io: Any) -> Vectors:
+        flow, inputs = self.server().flow, request.inputs
+        ticket = flow.ask(
+            first=request.kind == "query",
+            tokens=self.count_tokens(inputs),
+            inputs=len(inputs),
+            requests=len(inputs) if self.counts_inputs else 1,
+            loop=None if io.blocking else asyncio.get_running_loop(),
+        )
         try:
             if ticket.granted_at is None:
-                await self._turn(pace, ticket, io)
+                await self._turn(flow, ticket, io)
             vectors = await onward(request)
         except BaseException as error:
-            pace.leave(ticket, error)
+            flow.leave(ticket, error)
             raise
-        pace.leave(ticket)
+        flow.leave(ticket)
         return vectors
 
-    async def _turn(self, pace: Pace, ticket: Ticket, io: Any) -> None:
+    async def _turn(self, flow: FlowControl, ticket: Ticket, io: Any) -> None:
         while True:
-            left = pace.advance()
+            left = flow.advance()
             if ticket.granted_at is not None:
                 return
             if left > self.patience:

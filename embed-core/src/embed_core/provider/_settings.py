@@ -1,0 +1,43 @@
+"""Addresses, keys and headers: checked before they are used, and before a saved configuration may use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from embed_core._types import OPERATIONAL
+from embed_core.errors import ConfigurationError
+
+
+def address(given: str) -> str:
+    """Return a server's address without a slash at the end.
+
+    Raises:
+        ConfigurationError: it holds a password, which addresses show to everybody.
+    """
+    if "@" in urlsplit(given).netloc:
+        msg = "an address must not hold a user or password, since it is shown; use `api_key` or `default_headers`"
+        raise ConfigurationError(msg)
+    return given.rstrip("/")
+
+
+Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given if given is None else address(given))]
+"""A field for an address."""
+
+
+def sends_key(saved: Mapping[str, Any], field: str, own: Iterable[str | None]) -> dict[str, str]:
+    """Return the field of a saved address that would get the user's key, unless it is one of the user's own."""
+    given = str(saved.get(field) or "").rstrip("/")
+    foreign = given and given not in {one.rstrip("/") for one in own if one}
+    return {field: f"sends your key to `{given}`"} if foreign else {}
+
+
+def sendable(value: str, name: str) -> str:
+    """Refuse characters that no header can hold here, because the HTTP library would show them."""
+    if not (value.isascii() and value.isprintable()):
+        msg = f"{name} holds a line break or another character that no header can hold; check where it comes from"
+        raise ConfigurationError(msg)
+    return value

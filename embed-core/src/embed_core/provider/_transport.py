@@ -1,0 +1,122 @@
+"""The way of one request to a server and back, by httpx unless an integration brings a transport of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from embed_core.errors import IntegrationNotInstalledError
+from embed_core.provider._clients import ClientPool
+
+
+class Reply(NamedTuple):
+    """The body and headers of an answer; header names are in lower case, or found in any case."""
+
+    content: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Transport(ABC):
+    """Carries requests to one server.
+
+    It raises the exceptions of its library, those for a refused request with a `response`; `Endpoint.meaning` turns
+    them into errors of ours.
+
+    Attributes:
+        clients: the library's clients.
+        attempt_timeout: most seconds for one request, however lively the server is; None for no limit.
+    """
+
+    clients: ClientPool
+    attempt_timeout: float | None
+
+    @abstractmethod
+    def post(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        """Send a JSON body; `options` are the user's own `headers`, `params` and `timeout` for every request."""
+
+    @abstractmethod
+    async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        """Send a JSON body; see `post`."""
+
+    @abstractmethod
+    def connection_errors(self) -> tuple[type[Exception], ...]:
+        """Return the exceptions that mean that there was no answer."""
+
+    def read(self, chunks: Iterable[bytes], began: float) -> bytes:
+        """Return an answer that arrives in chunks.
+
+        Raises:
+            TimeoutError: the request that `began` at that moment of `time.monotonic()` takes too long.
+        """
+        content, limit = [], self.attempt_timeout
+        for chunk in chunks:
+            content.append(chunk)
+            if limit is not None and time.monotonic() - began > limit:
+                raise TimeoutError(f"no whole answer within {limit:g} seconds")
+        return b"".join(content)
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPTransport(Transport):
+    """Carries requests by httpx.
+
+    Redirects are not followed, because headers with keys would go along.
+
+    Attributes:
+        base_url: the server's address, without a slash at the end.
+        headers: sent with every request.
+        timeout: seconds without a sign of life from the server.
+    """
+
+    base_url: str
+    headers: Mapping[str, str] = field(repr=False)
+    timeout: float
+
+    def post(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        began = time.monotonic()
+        with self.clients.shared() as client, client.stream(**self._asked(path, body, options)) as response:
+            if not response.is_success:
+                response.read()
+                response.raise_for_status()
+            return Reply(self.read(response.iter_bytes(), began), response.headers)
+
+    async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        with await self.clients.lease() as client:
+            async with asyncio.timeout(self.attempt_timeout):
+                response = await client.request(**self._asked(path, body, options))
+                response.raise_for_status()
+                return Reply(response.content, response.headers)
+
+    def send(self, method: str, path: str, **options: Any) -> Any:
+        """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""
+        with self.clients.shared() as client:
+            response = client.request(**self._asked(path, None, options) | {"method": method})
+            response.raise_for_status()
+            return response
+
+    def connection_errors(self) -> tuple[type[Exception], ...]:
+        httpx = require_httpx()
+        return httpx.TransportError, httpx.InvalidURL
+
+    def _asked(self, path: str, body: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        headers = {**self.headers, **options.get("headers", {})}
+        asked = {"method": "POST", "url": self.base_url + path, "timeout": self.timeout, "follow_redirects": False}
+        return {**asked, **({} if body is None else {"json": body}), **options, "headers": headers}
+
+
+def require_httpx() -> Any:
+    """Return the library, which is imported on first use.
+
+    Raises:
+        IntegrationNotInstalledError: it is not installed.
+    """
+    try:
+        import httpx
+    except ImportError as error:
+        raise IntegrationNotInstalledError("this model needs httpx; run `pip install 'embed-core[http]'`") from error
+    return httpx

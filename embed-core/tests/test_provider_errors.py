@@ -1,0 +1,80 @@
+"""The meaning of failures: the forms of many servers, in one line, without secrets."""
+
+from __future__ import annotations
+
+import pytest
+from embed_core.errors import (
+    EmbedError,
+    InputTooLongError,
+    InvalidInputError,
+    ProviderError,
+    ProviderUnavailableError,
+    QuotaExceededError,
+    RateLimitError,
+)
+from embed_core.provider import Endpoint, Refusal
+
+KEY = "sk-this-key-stays-at-home"
+HERE = Endpoint("m", "http://here/v1", KEY)
+
+
+def wrong(*place: object, said: str = "Input should be a valid string") -> dict[str, object]:
+    """Return what pydantic says of a field, and all that it repeats."""
+    return {"type": "string_type", "loc": place, "msg": said, "input": ["a text with `input` and token", 5]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, {"error": {"message": "'$.input' is invalid"}}, InvalidInputError),
+        (400, {"error": {"message": "Requested 9 tokens, max 5 tokens per request"}}, InputTooLongError),
+        (400, {"error": {"message": "unknown parameter: colour"}}, ProviderError),
+        (
+            413,
+            {"error": "`inputs` must have less than 512 tokens. Given: 600", "error_type": "Validation"},
+            InputTooLongError,
+        ),
+        (413, "Payload Too Large", InputTooLongError),
+        (
+            422,
+            {"error": "batch size 33 > maximum allowed batch size 32", "error_type": "Validation"},
+            InputTooLongError,
+        ),
+        (422, {"detail": [{"loc": ["body", "input"], "msg": "field required"}]}, InvalidInputError),
+        (422, {"detail": [wrong("body", "input", 3)]}, InvalidInputError),
+        (422, {"detail": [wrong("body", "user")]}, ProviderError),
+        (422, {"detail": [wrong("body", "input_type")]}, ProviderError),
+        (422, {"detail": [wrong("body", "colour", said="Extra inputs are not permitted")]}, ProviderError),
+        (400, {"object": "error", "message": str([wrong("body", "user")]), "code": 400}, ProviderError),
+        (400, {"object": "error", "message": str([wrong("body", "input")]), "code": 400}, InvalidInputError),
+        (400, {"message": "user\n  Input should be a valid string [type=string_type, input_value=5]"}, ProviderError),
+        (400, {"error": {"message": "Input type 'qery' is unknown"}}, ProviderError),
+        (500, {"error": {"message": "input is too large to process.", "type": "server_error"}}, InputTooLongError),
+        (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
+        (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
+        (400, {"object": "error", "message": "maximum context length is 512 tokens", "code": 400}, InputTooLongError),
+        (200, {"error": {"message": "slow down", "code": 429}}, RateLimitError),
+        (200, {"error": {"message": "oops", "code": "500"}}, ProviderUnavailableError),
+        (200, {"error": {"message": "oops"}}, ProviderUnavailableError),
+        (503, {"error": {"message": "busy", "code": "too_many_requests"}}, RateLimitError),
+        (402, {"error": {"message": "no credits"}}, QuotaExceededError),
+        (500, b"", ProviderUnavailableError),
+        (500, None, ProviderUnavailableError),
+    ],
+)
+def test_the_forms_of_many_servers_are_understood(status: int, body: object, kind: type[EmbedError]) -> None:
+    assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
+
+
+def test_an_answer_of_several_lines_is_one_line() -> None:
+    said = "400, message:\n  Not enough data"
+    assert "(500: 400, message: Not enough data)" in str(Refusal.read(500, {}, said).as_error(HERE))
+    assert str(HERE.meaning(OSError(said), ())).endswith("OSError: 400, message: Not enough data")
+
+
+def test_a_long_answer_is_shortened() -> None:
+    assert len(str(Refusal.read(500, {}, "x" * 10_000).as_error(HERE))) < 500
+
+
+def test_an_endpoint_shows_no_key() -> None:
+    assert KEY not in repr(HERE)

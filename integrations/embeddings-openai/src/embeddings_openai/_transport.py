@@ -1,0 +1,62 @@
+"""The way to the server by the SDK, whose answers are decoded here: its own decoding takes twice the time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from embed_core.provider import Reply, Transport
+
+
+class SDKTransport(Transport):
+    """Carries requests by openai-python, which is imported on the first one."""
+
+    __slots__ = ()
+
+    def post(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        """Send a JSON body; see `Transport`."""
+        import openai
+
+        began = time.monotonic()
+        headers = {**options.get("headers", {}), "X-Stainless-Raw-Response": "stream"}
+        with self.clients.shared() as client:
+            answer = client.post(
+                path,
+                body=body,
+                options={**options, "headers": headers},
+                cast_to=openai.HttpxBinaryResponseContent,
+            )
+            response = answer.http_response
+            try:
+                return Reply(self.read(response.iter_bytes(), began), response.headers)
+            finally:
+                response.close()
+
+    async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
+        """Send a JSON body; see `Transport`."""
+        import openai
+
+        with await self.clients.lease() as client:
+            async with asyncio.timeout(self.attempt_timeout):
+                answer = await client.post(
+                    path, body=body, options=dict(options), cast_to=openai.HttpxBinaryResponseContent
+                )
+            return Reply(answer.content, answer.response.headers)
+
+    def connection_errors(self) -> tuple[type[Exception], ...]:
+        """Return the SDK's own; see `Transport`."""
+        import openai
+
+        return (openai.APIConnectionError,)
+
+
+def without_openais_headers() -> dict[str, Any]:
+    """Return headers that take out again those that the SDK adds from the environment: they are for OpenAI alone."""
+    from openai import omit
+
+    added = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = (line.partition(":")[0].strip() for line in added)
+    return dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), omit)
