@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -13,7 +13,7 @@ from embed_core.cli._common import open_index, printable, short_path
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
-    from embed_core.index import Changes, Index, Record, Skipped, Stats
+    from embed_core.index import Changes, Index, Stats
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 _STDIN = "-"
@@ -38,9 +38,10 @@ _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command aga
     type=click.Choice(get_args(Form)),
     help="Index each row of the files as a record; `-` is standard input.",
 )
-@click.option("--id", metavar="COLUMN", help="Holds the ids. [default: id, or made from the texts]")
+@click.option("--id", "id_column", metavar="COLUMN", help="Holds the ids. [default: id, or made from the texts]")
 @click.option(
     "--text",
+    "text_columns",
     metavar="COLUMN",
     multiple=True,
     help="Holds the text; repeat it to join several. [default: text, or all but the id]",
@@ -62,6 +63,7 @@ def command(
     folder: str,
     spec: str | None,
     form: Form | None,
+    prefix: str,
     chunk_size: int | None,
     chunk_overlap: int | None,
     store_text: bool | None,
@@ -70,7 +72,7 @@ def command(
     batch_jobs: bool,
     progress: bool | None,
     verbose: bool,
-    **of_records: Any,
+    **reading: Any,
 ) -> None:
     """Make files, or the rows of files, searchable.
 
@@ -78,7 +80,7 @@ def command(
     second run embeds only new and changed texts, and removes texts that are gone; after an interruption, it goes on
     from there. Hidden files and folders are left out, and links are not followed, unless they are named.
     """
-    given = [f"--{name}" for name, value in of_records.items() if value]
+    given = [f"--{name.partition('_')[0]}" for name, value in {**reading, "prefix": prefix}.items() if value]
     if _STDIN in paths:
         given.append(_STDIN)
     if form is None and given:
@@ -93,7 +95,11 @@ def command(
             click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
         show = sys.stderr.isatty() if progress is None else progress
         try:
-            changes = _add(index, paths, form, of_records, show_progress=show, dry_run=dry_run, batch_jobs=batch_jobs)
+            how = {"show_progress": show, "dry_run": dry_run, "batch_jobs": batch_jobs}
+            if form is None:
+                changes = index.add(paths, **how)
+            else:
+                changes = _add_records(index, paths, form, reading, prefix=prefix, **how)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_INTERRUPTED) from interrupt
         _print_skipped(changes, verbose=verbose)
@@ -112,35 +118,20 @@ def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
     model.max_cost = dollars
 
 
-def _add(index: Index, paths: Sequence[str], form: Form | None, options: Mapping[str, Any], **how: bool) -> Changes:
-    if form is None:
-        return index.add(paths, **how)
-    from embed_core.index import Changes
+def _add_records(index: Index, paths: Sequence[str], form: Form, reading: Mapping[str, Any], **how: Any) -> Changes:
+    from embed_core.index import Changes, read_records
 
-    changes = Changes()
+    changes, options = Changes(), {**reading, "attach": dict(reading["attach"])}
     for path in paths:
-        gone = path != _STDIN and index.exists and not Path(path).exists()
-        records = () if gone else _read(path, form, options)
-        done = index.add_records(records, path if path == _STDIN else Path(path), prefix=options["prefix"], **how)
+        file = None if path == _STDIN else Path(path)
+        gone = file is not None and index.exists and not file.exists()
+        records = () if gone else read_records(file or sys.stdin.buffer, form, **options)
+        done = index.add_records(records, file or _STDIN, **how)
         if gone and not done.removed:
             msg = f"there is no file `{path}`, and the index holds no records of it"
             raise click.ClickException(msg)
         changes += done
     return changes
-
-
-def _read(path: str, form: Form, options: Mapping[str, Any]) -> Iterator[Record | Skipped]:
-    from embed_core.index import read_records
-
-    return read_records(
-        sys.stdin.buffer if path == _STDIN else Path(path),
-        form,
-        id_column=options["id"],
-        text_columns=options["text"],
-        encoding=options["encoding"],
-        sql=options["sql"],
-        attach=dict(options["attach"]),
-    )
 
 
 def _label(model: BaseEmbedding) -> str:
