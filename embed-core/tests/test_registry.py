@@ -239,6 +239,18 @@ def test_a_saved_configuration_never_names_a_module(acme, provider):
         resolve_embed_model({"provider": provider})
 
 
+def test_a_saved_configuration_takes_no_key_of_another_service_unasked(acme, monkeypatch):
+    monkeypatch.setenv("PORTED_API_KEY", "key-of-this-service")
+    monkeypatch.setenv("OTHER_API_KEY", "key-of-another-service")
+    saved = resolve_embed_model("ported:a", api_key="key-of-this-service").to_dict()
+    assert saved["arguments"]["api_key"] == {"$env": "PORTED_API_KEY"}
+    assert resolve_embed_model(saved)._arguments["api_key"] == "key-of-this-service"
+    saved["arguments"]["api_key"] = {"$env": "OTHER_API_KEY"}
+    with pytest.raises(ConfigurationError, match="takes your environment variable `OTHER_API_KEY` as its key"):
+        resolve_embed_model(saved)
+    assert resolve_embed_model(saved, api_key="mine")._arguments["api_key"] == "mine"
+
+
 @pytest.mark.parametrize("saved", [{}, {"model_name": "m"}, {"provider": None}, {"provider": 3}])
 def test_a_saved_configuration_needs_a_provider(acme, saved):
     with pytest.raises(ConfigurationError, match="has no `provider`"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from embed_core._arguments import looks_like_a_secret
 from embed_core._base import BaseEmbedding
+from embed_core._copies import variables
 from embed_core._mock import MockEmbedding
 from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
 from embed_core.errors import (
@@ -174,17 +176,32 @@ def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmb
         raise ConfigurationError(msg)
     cls = _class(_provider(provider))
     spec = _Spec(provider, str(values.get("model_name", "")), options)
-    _ask_for_consent(cls, spec, values)
-    _ask_for_consent(cls, spec, values.get("arguments") or {})  # the constructor gets these too
+    arguments = values.get("arguments") or {}
+    for saved_values in (values, arguments):  # the constructor gets the arguments too
+        _ask_for_consent(spec, saved_values, cls.needs_consent(saved_values))
+    foreign = {name: variable for name, variable in variables(arguments).items() if not _belongs_to(variable, cls)}
+    deeds = {name: f"takes your environment variable `{variable}` as its key" for name, variable in foreign.items()}
+    _ask_for_consent(spec, foreign, deeds)
     return _made(provider, partial(cls.from_dict, values, **options))
 
 
-def _ask_for_consent(cls: type[BaseEmbedding], spec: _Spec, saved: Mapping[str, Any]) -> None:
-    for name, deed in cls.needs_consent(saved).items():
+def _ask_for_consent(spec: _Spec, saved: Mapping[str, Any], deeds: Mapping[str, str]) -> None:
+    for name, deed in deeds.items():
         if name not in spec.options:
             remedy = f"pass `{name}` yourself, as in `{spec.provider}:{spec.model}?{name}={saved[name]}`"
             msg = f"the saved configuration of `{spec.model or spec.provider}` {deed}; if you trust it, {remedy}"
             raise ConfigurationError(msg)
+
+
+def _belongs_to(variable: str, cls: type[BaseEmbedding]) -> bool:
+    """Tell whether an environment variable is named after a class or its provider: `COHERE_API_KEY` for Cohere's."""
+    names = (
+        cls.provider or "",
+        cls.__name__.removesuffix("s").removesuffix("Embedding"),
+        cls.__module__.partition(".")[0],
+    )
+    words = (re.sub(r"[^a-z0-9]|embeddings?", "", name.lower()) for name in names)
+    return any(word and word in variable.lower().replace("_", "") for word in words)
 
 
 def _provider(name: str) -> Plugin:
