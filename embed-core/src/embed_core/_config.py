@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
@@ -25,7 +25,7 @@ from embed_core._arguments import (
     plain,
     scrubbed,
 )
-from embed_core._copies import kept, made_like, same
+from embed_core._copies import kept, made_like, same, unpickled
 from embed_core._plugins import registered_name
 from embed_core._tracked import Changes, may_change_unseen, tracked, untracked
 from embed_core._types import OPERATIONAL
@@ -171,7 +171,7 @@ class Config(BaseModel, metaclass=_Remembering):
         secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
         values = {name: scrubbed(value) for name, value in self._values().items() if name not in secrets}
         arguments = self._arguments and kept(self._arguments, self._secrets())
-        return _unpickled, (type(self), values, arguments, self._identity)
+        return unpickled, (type(self), values, arguments, self._identity)
 
     @classmethod
     def _provider_name(cls) -> str:
@@ -194,7 +194,7 @@ class Config(BaseModel, metaclass=_Remembering):
             name: plain(scrubbed(value))
             for name, value in (self._arguments or {}).items()
             if not (name in marked or is_credential(name) or is_transport(name) or holds_secret(value))
-            and not (name in fields and (same(value, fields[name]) or plain(value) is OPAQUE))
+            and not (name in fields and plain(value) in (OPAQUE, plain(fields[name])))
         }
         if arguments:
             space["arguments"] = arguments
@@ -244,11 +244,8 @@ class Config(BaseModel, metaclass=_Remembering):
         is_field = name in cls.model_fields
         former = self.__dict__.get(name, OPAQUE)
         if self._is_fixed() and self._decides_vectors(name) and not same(untracked(former), untracked(value)):
-            msg = (
-                f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used; "
-                f"make another one: `model.with_({name}=…)`"
-            )
-            raise ConfigurationError(msg)
+            used = f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used"
+            raise ConfigurationError(f"{used}; make another one: `model.with_({name}=…)`")
         if not is_field and name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
             # pydantic would keep it among the fields, and refuse it with the next assignment to one
             cls.__private_attributes__[name] = PrivateAttr()
@@ -292,17 +289,6 @@ class Config(BaseModel, metaclass=_Remembering):
     def __repr_args__(self) -> Any:
         secrets = self._secrets()
         return [(name, scrubbed(untracked(value))) for name, value in super().__repr_args__() if name not in secrets]
-
-
-ConfigT = TypeVar("ConfigT", bound=Config)
-
-
-def _unpickled(
-    cls: type[ConfigT], values: Mapping[str, Any], arguments: Mapping[str, Any] | None, identity: str
-) -> ConfigT:
-    model = made_like(cls, values, arguments, {}, Config._values)
-    model._identity = identity
-    return model
 
 
 class _Lenient(GenerateJsonSchema):

@@ -61,6 +61,13 @@ def made_like(
     return model
 
 
+def unpickled(cls: Any, fields: Mapping[str, Any], arguments: Mapping[str, Any] | None, identity: str) -> Any:
+    """Make a model again in another process, or in this one."""
+    model = made_like(cls, fields, arguments, {}, cls._values)
+    model._identity = identity
+    return model
+
+
 def _refuse_another_name(cls: type, field: str, value: Any, arguments: Mapping[str, Any]) -> None:
     """Refuse to change a field that the constructor has from an argument of another name, which it may keep too."""
     for name, argument in arguments.items():
