@@ -223,6 +223,12 @@ def test_a_limiter_is_charged_for_inputs_where_the_quota_counts_them(model: Exam
         model.embed_texts([f"text {number}" for number in range(11)])
 
 
+def test_inputs_that_are_no_texts_are_planned_by_their_number_and_count_no_tokens(model: ExampleEmbedding) -> None:
+    images = [object()] * 100
+    assert [len(batch) for batch in model._plan("image", images)] == [96, 4]
+    assert model._count_tokens(images) == 0
+
+
 def test_usage_cost_and_cap(model: ExampleEmbedding, server: ExampleServer) -> None:
     model.embed_texts(["four"])
     assert model.usage == Usage(requests=1, tokens=4, price=pytest.approx(4 * 0.1e-6))
