@@ -20,6 +20,7 @@ from embed_core.errors import (
     EmbeddingIntegrityError,
     EmbedError,
     InputTooLongError,
+    IntegrationNotInstalledError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
@@ -264,6 +265,14 @@ def test_clients_of_the_user_are_used_and_left_open(server: ExampleServer) -> No
             model.embed_texts(["a"])
         assert not mine.is_closed
     assert server.requests[0].headers["x-mine"] == "yes"
+
+
+def test_a_missing_httpx_is_said_with_the_command(
+    model: ExampleEmbedding, embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(IntegrationNotInstalledError, match=r"pip install 'embed-core\[http\]'"):
+        embed(model, ["a"])
 
 
 def test_httpx_is_imported_with_the_first_request() -> None:
