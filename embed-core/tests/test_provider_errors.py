@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from embed_core.errors import (
+    AuthenticationError,
     EmbedError,
     InputTooLongError,
     InvalidInputError,
@@ -78,3 +79,11 @@ def test_a_long_answer_is_shortened() -> None:
 
 def test_an_endpoint_shows_no_key() -> None:
     assert KEY not in repr(HERE)
+
+
+def test_googles_word_counts_and_not_its_number() -> None:
+    body = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "API key not valid."}}
+    refused = Refusal.read(400, {}, body)
+    assert refused.code == "invalid_argument"
+    here = Endpoint("m", "http://here/v1", errors={"invalid_argument": AuthenticationError}, key_variable="ACME_KEY")
+    assert type(refused.as_error(here)) is AuthenticationError

@@ -20,6 +20,7 @@ from embed_core.errors import (
     EmbeddingIntegrityError,
     EmbedError,
     InputTooLongError,
+    IntegrationNotInstalledError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
@@ -223,6 +224,12 @@ def test_a_limiter_is_charged_for_inputs_where_the_quota_counts_them(model: Exam
         model.embed_texts([f"text {number}" for number in range(11)])
 
 
+def test_inputs_that_are_no_texts_are_planned_by_their_number_and_count_no_tokens(model: ExampleEmbedding) -> None:
+    images = [object()] * 100
+    assert [len(batch) for batch in model._plan("image", images)] == [96, 4]
+    assert model._count_tokens(images) == 0
+
+
 def test_usage_cost_and_cap(model: ExampleEmbedding, server: ExampleServer) -> None:
     model.embed_texts(["four"])
     assert model.usage == Usage(requests=1, tokens=4, price=pytest.approx(4 * 0.1e-6))
@@ -258,6 +265,14 @@ def test_clients_of_the_user_are_used_and_left_open(server: ExampleServer) -> No
             model.embed_texts(["a"])
         assert not mine.is_closed
     assert server.requests[0].headers["x-mine"] == "yes"
+
+
+def test_a_missing_httpx_is_said_with_the_command(
+    model: ExampleEmbedding, embed: Embed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(IntegrationNotInstalledError, match=r"pip install 'embed-core\[http\]'"):
+        embed(model, ["a"])
 
 
 def test_httpx_is_imported_with_the_first_request() -> None:

@@ -17,7 +17,7 @@ from embed_core.middleware.retried import RetryPolicy
 from embed_core.provider._connected import Connected
 from embed_core.provider._exchange import Exchange
 from embed_core.provider._flow import Throttled
-from embed_core.provider._limits import BYTES_OF_ANY_TOKEN
+from embed_core.provider._limits import BYTES_OF_ANY_TOKEN, size_of
 from embed_core.provider._parts import Parted, unit
 from embed_core.provider._usage import Budgeted, Meter, Usage
 
@@ -210,8 +210,7 @@ class APIEmbedding(Connected):
         return super()._windows(kind, text, limit * BYTES_OF_ANY_TOKEN // 4)
 
     def _count_tokens(self, inputs: Sequence[Any]) -> int:
-        size = sum(map(len, map(str.encode, inputs)))
-        return -int(-size * (self._abilities or self._capabilities()).tokens_per_byte // 1)
+        return -int(-size_of(inputs) * (self._abilities or self._capabilities()).tokens_per_byte // 1)
 
     def _count_requests(self, inputs: Sequence[Any]) -> int:
         return len(inputs) if self.limits.counts_inputs else 1

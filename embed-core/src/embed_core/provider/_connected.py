@@ -45,6 +45,8 @@ class Server:
         """Send one request; raise an `EmbedError` where it fails."""
         try:
             reply = self.transport.post(path, body, self.options)
+        except EmbedError:
+            raise
         except Exception as error:
             raise self.meaning(error) from error
         self.flow.observe(reply.headers)
@@ -54,6 +56,8 @@ class Server:
         """Send one request; see `post`."""
         try:
             reply = await self.transport.apost(path, body, self.options)
+        except EmbedError:
+            raise
         except Exception as error:
             raise self.meaning(error) from error
         self.flow.observe(reply.headers)

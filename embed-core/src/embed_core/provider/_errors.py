@@ -135,7 +135,7 @@ class Refusal:
             inner = {"message": inner, "code": outer.get("error_type")}
         names = [str(inner.get(name) or "").lower() for name in ("code", "status", "type", "error_type")]
         code = next((name for name in names if name in _QUOTA | _BUSY), next(filter(None, names), ""))
-        if code.isdecimal():
+        if code.isdecimal() and code not in _BUSY:  # Google has the status there, and a word elsewhere
             code = next((name for name in names if name and not name.isdecimal()), code)
         message = _without_echo(str(inner.get("message") or inner.get("detail") or inner))
         if status < 300:  # a gateway wraps an error in a success

@@ -103,34 +103,34 @@ class Capabilities:
         new = cls(limits.inputs, limits.bytes, limits.tokens, limits.tokens_per_byte)
         return _learned.setdefault((base_url, limits), new)
 
-    def plan(self, texts: Sequence[str], most: int, input_tokens: int | None) -> Iterator[range]:
-        """Fill requests of at most that many texts in input order; a text that may be too long goes alone."""
+    def plan(self, inputs: Sequence[Any], most: int, input_tokens: int | None) -> Iterator[range]:
+        """Fill requests of at most that many inputs in input order; a text that may be too long goes alone."""
         most = min(most, self.max_inputs or most)
         room = min(self.max_bytes or math.inf, (self.max_tokens or math.inf) / self.tokens_per_byte)
         alone = (input_tokens or math.inf) / self.tokens_per_byte
         start, size, before = 0, 0, 0
-        for position, text in enumerate(texts):
-            length = len(text.encode())
+        for position, one in enumerate(inputs):
+            length = len(one.encode()) if isinstance(one, str) else 0
             full = position - start == most or size + length > room or max(length, before) > alone
             if full and position > start:
                 yield range(start, position)
                 start, size = position, 0
             size, before = size + length, length
-        yield range(start, len(texts))
+        yield range(start, len(inputs))
 
     def answered(self, model: str, texts: Sequence[Any]) -> None:
         """Learn from an answer."""
         if model not in self.proven:
             self.proven |= {model}
         if self.max_bytes is not None:
-            self.max_bytes = max(self.max_bytes, _size(texts))
+            self.max_bytes = max(self.max_bytes, size_of(texts))
 
     def refused(self, model: str, texts: Sequence[Any], error: EmbedError) -> None:
         """Take a limit from the words of a refusal, else guess it from the request, not from former guesses."""
         answer = refusal(error)
         if answer is None or not isinstance(error, InvalidInputError):
             return
-        message, size = answer.message.lower(), _size(texts)
+        message, size = answer.message.lower(), size_of(texts)
         if found := _REQUEST_LIMIT.search(message):
             requested, self.max_tokens = map(int, found.groups())
             self.tokens_per_byte = max(self.tokens_per_byte, requested / max(size, 1))
@@ -148,8 +148,12 @@ class Capabilities:
 _learned: dict[tuple[str, Limits], Capabilities] = {}
 
 
-def _size(texts: Sequence[Any]) -> int:
-    return sum(len(text.encode()) for text in texts if isinstance(text, str))
+def size_of(inputs: Sequence[Any]) -> int:
+    """Return the UTF-8 bytes of some texts; 0 for inputs that are no texts."""
+    try:
+        return sum(map(len, map(str.encode, inputs)))
+    except TypeError:
+        return 0
 
 
 def _number(pattern: re.Pattern[str], message: str) -> int | None:

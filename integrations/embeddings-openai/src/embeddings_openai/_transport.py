@@ -32,6 +32,11 @@ class SDKTransport(Transport):
             response = answer.http_response
             try:
                 return Reply(self.read(response.iter_bytes(), began), response.headers)
+            except TimeoutError:
+                raise
+            except Exception as error:  # the SDK turns only errors before the body into its own
+                kind = openai.APITimeoutError if "Timeout" in type(error).__name__ else openai.APIConnectionError
+                raise kind(request=response.request) from error
             finally:
                 response.close()
 
