@@ -1,16 +1,13 @@
 """Hosts and servers that speak OpenAI's protocol, by name: `resolve_embed_model("nvidia:MODEL")`.
 
-| name | address | key |
-|---|---|---|
-| `fireworks` | https://api.fireworks.ai/inference/v1 | `FIREWORKS_API_KEY` |
-| `llamacpp` | http://localhost:8080/v1 | none |
-| `lmstudio` | http://localhost:1234/v1 | none |
-| `nvidia` | https://integrate.api.nvidia.com/v1 | `NVIDIA_API_KEY` |
-| `openrouter` | https://openrouter.ai/api/v1 | `OPENROUTER_API_KEY` |
-| `perplexity` | https://api.perplexity.ai/v1 | `PERPLEXITY_API_KEY` |
-| `tei` | http://localhost:8080/v1 | none |
-| `together` | https://api.together.xyz/v1 | `TOGETHER_API_KEY` |
-| `vllm` | http://localhost:8000/v1 | none |
+- `fireworks`: https://api.fireworks.ai/inference/v1, key from `FIREWORKS_API_KEY`
+- `nvidia`: https://integrate.api.nvidia.com/v1, key from `NVIDIA_API_KEY`
+- `openrouter`: https://openrouter.ai/api/v1, key from `OPENROUTER_API_KEY`
+- `perplexity`: https://api.perplexity.ai/v1, key from `PERPLEXITY_API_KEY`
+- `together`: https://api.together.xyz/v1, key from `TOGETHER_API_KEY`
+- `llamacpp` and `tei`: http://localhost:8080/v1, without a key
+- `lmstudio`: http://localhost:1234/v1, without a key
+- `vllm`: http://localhost:8000/v1, without a key
 
 Each takes the settings of `OpenAICompatibleEmbedding`; another address is `api_base`.
 """
