@@ -166,7 +166,10 @@ class TestImports:
         [
             (
                 "embed_core",
-                ["tqdm", "click", "asyncio", "tenacity", "torch", "openai", "PIL", "lancedb", "pyarrow", "pytest"],
+                [
+                    *("tqdm", "click", "asyncio", "tenacity", "filelock", "platformdirs"),
+                    *("torch", "openai", "PIL", "lancedb", "pyarrow", "pytest"),
+                ],
             ),
             ("embeddings_openai", ["openai", "httpx", "httpx2", "tqdm", "torch"]),
             ("embeddings_huggingface", ["torch", "transformers", "sentence_transformers", "tokenizers", "tqdm"]),
@@ -179,7 +182,9 @@ class TestImports:
 
     def test_a_first_call_loads_no_extra_either(self):
         calls = "from embed_core import MockEmbedding; MockEmbedding().embed_texts(['a text'])"
-        assert loaded_after(calls).isdisjoint({"tqdm", "click", "asyncio", "tenacity", "PIL"})
+        assert loaded_after(calls).isdisjoint(
+            {"tqdm", "click", "asyncio", "tenacity", "filelock", "platformdirs", "PIL"}
+        )
 
     def test_the_help_of_the_command_loads_no_command(self):
         help_ = "import sys; sys.argv[1:] = ['--help']\nfrom embed_core.cli import main\nmain(standalone_mode=False)"
