@@ -22,15 +22,24 @@ ADAPTERS: Final = "embed_core.adapters"
 FIRST_PARTY: Final = {
     "azure": "embeddings-openai",
     "clip": "embeddings-huggingface",
+    "fireworks": "embeddings-openai",
     "huggingface": "embeddings-huggingface",
     "langchain_core": "embed-core",
+    "llamacpp": "embeddings-openai",
+    "lmstudio": "embeddings-openai",
     "local": "embeddings-huggingface",
     "mock": "embed-core",
     "mock-multimodal": "embed-core",
+    "nvidia": "embeddings-openai",
     "openai": "embeddings-openai",
     "openai-compatible": "embeddings-openai",
+    "openrouter": "embeddings-openai",
+    "perplexity": "embeddings-openai",
     "sentence-transformers": "embeddings-huggingface",
     "sentence_transformers": "embeddings-huggingface",
+    "tei": "embeddings-openai",
+    "together": "embeddings-openai",
+    "vllm": "embeddings-openai",
 }
 """The package behind each name of ours: it is to be installed where it is missing, and wins where two declare it."""
 
