@@ -86,6 +86,8 @@ def command(
     if form is None and given:
         msg = f"`{given[0]}` goes with `--from`, which makes records of rows"
         raise click.UsageError(msg)
+    if paths.count(_STDIN) > 1:
+        raise click.UsageError("`-` is standard input, which can be read once; name it once")
     fixed = {"chunk_size": chunk_size, "chunk_overlap": chunk_overlap, "store_text": store_text}
     with open_index(folder, spec, new=True, dry_run=dry_run, **fixed) as index:
         if max_cost is not None:
