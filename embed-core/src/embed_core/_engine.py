@@ -124,13 +124,14 @@ async def run(
         state = await io.call(partial(model._begun, fingerprint=store is not None))
     if not collected:
         return np.empty((0, state.dimension.known or 0), dtype=np.float32)
-    kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
+    kept = None if store is None else state.cache(store, model._rows)
     next_ = _way(model, state, io, kept, places)
     indices = range(len(collected)) if indices is None else indices
-    with progress(kind, len(collected), show=show_progress) as bar:
-        vectors: Vectors = await next_(
-            Request(kind, collected, indices, ids=indices, keep_going=keep_going, progress=bar)
-        )
+    bar = progress(kind, len(collected), show=show_progress)
+    try:
+        vectors: Vectors = await next_(Request(kind, collected, indices, indices, keep_going=keep_going, progress=bar))
+    finally:
+        bar.close()
     return vectors
 
 
@@ -176,7 +177,7 @@ async def weigh(model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, cach
     collected = collect(kind, inputs)
     store = model.embeddings_cache if cache is None else cache
     state = await io.call(partial(model._learned, fingerprint=store is not None))
-    kept = None if store is None else Cache(store, state.fingerprint, model._rows, state.dimension)
+    kept = None if store is None else state.cache(store, model._rows)
     weighed = Weighed(model._count_tokens, lambda: state.limits.get(kind) if model.long_text == "truncate" else None)
     indices = range(len(collected))
     request = Request(kind, collected, indices, ids=indices)
@@ -194,8 +195,7 @@ def estimate(model: Model, kind: Kind, inputs: Iterable[Any], *, cache: KVStore 
 
 def cache_of(model: Model, store: KVStore) -> Cache:
     """Return the vectors of a model's configuration in a store."""
-    state = model._learned(fingerprint=True)
-    return Cache(store, state.fingerprint, model._rows, state.dimension)
+    return model._learned(fingerprint=True).cache(store, model._rows)
 
 
 async def array(

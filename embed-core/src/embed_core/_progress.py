@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -44,17 +43,9 @@ class _Bar(Progress):
                 self._bar.disable = True
 
 
-@contextmanager
-def progress(kind: Kind, total: int, *, show: bool) -> Iterator[Progress]:
-    """Show a tqdm bar that counts inputs while the block runs, if `show` is true."""
-    bar = _bar(_NOUNS[kind], total) if show else None
-    if bar is None:
-        yield Progress()
-        return
-    try:
-        yield bar
-    finally:
-        bar.close()
+def progress(kind: Kind, total: int, *, show: bool) -> Progress:
+    """Return a tqdm bar that counts inputs if `show` is true and it can be drawn; the caller closes it."""
+    return (_bar(_NOUNS[kind], total) if show else None) or Progress()
 
 
 def _bar(noun: str, total: int) -> _Bar | None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from embed_core._cache import Cache
+from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._tracked import Changes
 from embed_core._types import Kind, Middleware
+from embed_core.kvstore import KVStore
 from embed_core.middleware.joined import InFlight
 
 
@@ -52,6 +55,14 @@ class State:
     limits: dict[Kind, int | None] = field(default_factory=dict)
     warned: list[bool] = field(default_factory=list)
     in_flight: InFlight = field(default_factory=InFlight)
+    _cache: Cache | None = None
+
+    def cache(self, store: KVStore, rows: Rows) -> Cache:
+        """Return the entries of this configuration in a store, for which the fingerprint must be known."""
+        cache = self._cache
+        if cache is None or cache.store is not store:
+            cache = self._cache = Cache(store, self.fingerprint, rows, self.dimension)
+        return cache
 
     def is_stale(self) -> bool:
         """Tell whether a collection in a field has been changed in place since."""

@@ -110,6 +110,9 @@ class Progress:
     def extend(self, count: int) -> None:
         """Expect `count` inputs more than were announced."""
 
+    def close(self) -> None:
+        """Stop to show anything."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -11,7 +11,7 @@ from embed_core._cache import Cache
 from embed_core._io import IO
 from embed_core._result import Onward, Result
 from embed_core._types import Request, Vectors
-from embed_core.instrumentation import EmbeddingCacheEvent, Listeners, emit
+from embed_core.instrumentation import EmbeddingCacheEvent, Handler, Listeners, emit
 from embed_core.kvstore import visit
 
 
@@ -26,7 +26,8 @@ class Recalled:
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         keys = self.cache.keys(request.kind, request.inputs)
         known = await visit(self.cache.store, io, lambda: self._look_up(keys))
-        await self._tell(request, hits=sum(key in known for key in keys), io=io)
+        if listeners := self.listeners():
+            await self._tell(request, sum(key in known for key in keys), listeners, io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))
         if not missing:
@@ -53,11 +54,10 @@ class Recalled:
             return {}
         return known
 
-    async def _tell(self, request: Request, *, hits: int, io: IO) -> None:
-        if listeners := self.listeners():
-            misses, call_id = len(request.inputs) - hits, request.call_id
-            event = EmbeddingCacheEvent(kind=request.kind, model=self.model, call_id=call_id, hits=hits, misses=misses)
-            await emit(event, listeners, io)
+    async def _tell(self, request: Request, hits: int, listeners: Sequence[Handler], io: IO) -> None:
+        misses, call_id = len(request.inputs) - hits, request.call_id
+        event = EmbeddingCacheEvent(kind=request.kind, model=self.model, call_id=call_id, hits=hits, misses=misses)
+        await emit(event, listeners, io)
 
 
 def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[bytes, int]:
