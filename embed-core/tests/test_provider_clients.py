@@ -34,7 +34,7 @@ class AsyncClient(Client):
 
 
 async def use(clients: PerLoop) -> AsyncClient:
-    with await clients.lease() as client:
+    async with clients.lease() as client:
         assert client.loop is asyncio.get_running_loop()
         assert not client.closed
         return client
@@ -67,7 +67,7 @@ def test_closing_waits_for_a_request_and_the_next_use_makes_a_new_client() -> No
     clients = PerLoop(AsyncClient)
 
     async def close_meanwhile() -> None:
-        with await clients.lease() as client:
+        async with clients.lease() as client:
             clients.close()
             assert not client.closed
         await asyncio.sleep(0)

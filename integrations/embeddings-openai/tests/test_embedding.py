@@ -333,7 +333,7 @@ def test_a_request_that_comes_too_late_for_a_change_leaves_no_client_open(model:
     assert model._settled().transport.clients is not former
 
     async def ask() -> Any:
-        with await former.lease() as late:
+        async with former.lease() as late:
             assert not late.is_closed()
         while not late.is_closed():
             await asyncio.sleep(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,11 +33,14 @@ class Lease:
         return self.client
 
     def __exit__(self, *_: object) -> None:
+        if self.leave():
+            self.close()
+
+    def leave(self) -> bool:
+        """Count one request less; tell whether the client has to be closed now."""
         with self.lock:
             self.users -= 1
-            over = self.retired and not self.users
-        if over:
-            self.close()
+            return self.retired and not self.users
 
     def retire(self) -> bool:
         """Give the client to nobody else; tell whether it can be closed now, because no request uses it."""
@@ -49,7 +52,7 @@ class Lease:
 class PerLoop:
     """One async client for each event loop, as asyncio's clients need; closed with its loop, or by `close`.
 
-    A client is made on first use, from any thread: `with await clients.lease() as client: …`. A forked child begins
+    A client is made on first use, from any thread: `async with clients.lease() as client: …`. A forked child begins
     with no clients.
     """
 
@@ -66,8 +69,17 @@ class PerLoop:
         self._lock = threading.RLock()  # to collect a lost task is to end its request
         self._by_loop: dict[asyncio.AbstractEventLoop, Lease] = {}
 
-    async def lease(self) -> Lease:
-        """Return the client of the running event loop, to use in a `with` block."""
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Any]:
+        """Give the client of the running event loop to one request."""
+        lease = await self._of_the_loop()
+        try:
+            yield lease.client
+        finally:
+            if lease.leave() and lease.closing is not None:
+                await lease.closing.aclose()  # here, because a task of its own may be cancelled at the loop's end
+
+    async def _of_the_loop(self) -> Lease:
         loop = asyncio.get_running_loop()
         with self._lock:
             if (known := self._by_loop.get(loop)) is not None:

@@ -86,11 +86,10 @@ class HTTPTransport(Transport):
             return Reply(self.read(response.iter_bytes(), began), response.headers)
 
     async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
-        with await self.clients.lease() as client:
-            async with asyncio.timeout(self.attempt_timeout):
-                response = await client.request(**self._asked(path, body, options))
-                response.raise_for_status()
-                return Reply(response.content, response.headers)
+        async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
+            response = await client.request(**self._asked(path, body, options))
+            response.raise_for_status()
+            return Reply(response.content, response.headers)
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""

@@ -44,11 +44,10 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
-        with await self.clients.lease() as client:
-            async with asyncio.timeout(self.attempt_timeout):
-                answer = await client.post(
-                    path, body=body, options=dict(options), cast_to=openai.HttpxBinaryResponseContent
-                )
+        async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
+            answer = await client.post(
+                path, body=body, options=dict(options), cast_to=openai.HttpxBinaryResponseContent
+            )
             return Reply(answer.content, answer.response.headers)
 
     def connection_errors(self) -> tuple[type[Exception], ...]:
