@@ -14,7 +14,7 @@ import pytest
 from embed_core import resolve_embed_model
 from embed_core.errors import ConfigurationError, ProviderError
 from embeddings_huggingface import ClipEmbedding, HuggingFaceEmbedding, SparseEncoderEmbedding
-from embeddings_huggingface._digest import digest, stamp
+from embeddings_huggingface._digest import digest, file_states
 from embeddings_huggingface._source import Source, find, looks_like_a_path
 
 MARKER = '[{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "a.Pooling"}]'
@@ -85,15 +85,15 @@ def test_other_files_are_not(tmp_path: Path, changed: str) -> None:
 
 def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
     folder = put(tmp_path)
-    seen = stamp(folder, [])
+    seen = file_states(folder, [])
     first = digest(folder, seen)
     weights = folder / "model.safetensors"
     stat = weights.stat()
     weights.write_text("WEIGHTS")
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert digest(folder, stamp(folder, [])) == first  # same size and time: taken for the same file
+    assert digest(folder, file_states(folder, [])) == first  # same size and time: taken for the same file
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert digest(folder, stamp(folder, [])) != first
+    assert digest(folder, file_states(folder, [])) != first
 
 
 def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(tmp_path: Path) -> None:

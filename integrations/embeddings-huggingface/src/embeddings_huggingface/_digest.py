@@ -8,19 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
-Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+FileStates: TypeAlias = tuple[tuple[str, int, int], ...]
 """Relative path, size and modification time of every file that decides vectors."""
 
 _IRRELEVANT = {".md", ".gitattributes", ".lock"}
 
 
-def stamp(folder: Path, subfolders: Iterable[str]) -> Stamp:
+def file_states(folder: Path, subfolders: Iterable[str]) -> FileStates:
     """Look at the files at the top of a folder and in some of its subfolders; nothing is read."""
     found = {path.relative_to(folder).as_posix(): path.stat() for path in _files(folder, subfolders)}
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
 
 
-def digest(folder: Path, files: Stamp) -> str:
+def digest(folder: Path, files: FileStates) -> str:
     """Return a SHA-256 over names and contents; a file that has not changed is read once in a process."""
     total = hashlib.sha256()
     for name, size, modified in files:

@@ -13,7 +13,7 @@ from typing import Any
 
 from embed_core.errors import ConfigurationError
 
-from embeddings_huggingface._digest import Stamp, digest, stamp
+from embeddings_huggingface._digest import FileStates, digest, file_states
 from embeddings_huggingface._failures import is_unreachable, loading_failed
 
 _log = logging.getLogger("embeddings_huggingface")
@@ -43,7 +43,7 @@ class Source:
     name: str
     marker: Path
     commit: str | None = None
-    files: Stamp = ()
+    files: FileStates = ()
 
     @property
     def is_sentence_transformer(self) -> bool:
@@ -172,11 +172,11 @@ def _folder(path: Path, expected: Sequence[str]) -> Source:
     return Source(str(path.resolve()), markers[0], files=_look(path, markers[0]))
 
 
-def _look(folder: Path, marker: Path) -> Stamp:
+def _look(folder: Path, marker: Path) -> FileStates:
     folders = [module.get("path", "") for module in _modules(marker)]
     routers = [path for name in folders if (path := folder / name / _ROUTER).is_file()]
     routes = [(path.parent / name).relative_to(folder) for path in routers for name in _json(path).get("types", {})]
-    return stamp(folder, [*folders, *map(str, routes), "onnx", "openvino"])
+    return file_states(folder, [*folders, *map(str, routes), "onnx", "openvino"])
 
 
 def _modules(marker: Path) -> list[dict[str, Any]]:
