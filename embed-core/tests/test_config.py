@@ -85,6 +85,7 @@ def test_a_field_that_decides_vectors_is_fixed_once_the_model_has_been_used():
     model = MockEmbedding(embed_dim=2)
     model.embed_dim = 4
     assert model.dimension == 4
+    assert model.embed_texts([]).shape == (0, 4)
     model.embed_dim = 3
     assert model.embed_texts(["a"]).shape == (1, 3)
     with pytest.raises(ConfigurationError, match=r"`embed_dim` of `MockEmbedding` .*`model.with_\(embed_dim=…\)`"):

@@ -118,12 +118,12 @@ async def run(
         places: middleware in place of the integration's own.
     """
     collected = collect(kind, inputs)
+    if not collected:
+        return np.empty((0, (await io.call(model._learned)).dimension.known or 0), dtype=np.float32)
     store = model.embeddings_cache if cache is None else cache
     state = model._state  # once: pydantic finds private attributes slowly
     if state is None or not state.is_ready(cached=store is not None):
         state = await io.call(partial(model._begun, fingerprint=store is not None))
-    if not collected:
-        return np.empty((0, state.dimension.known or 0), dtype=np.float32)
     kept = None if store is None else state.cache(store, model._rows)
     next_ = _way(model, state, io, kept, places)
     indices = range(len(collected)) if indices is None else indices
