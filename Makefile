@@ -64,11 +64,12 @@ $(VENV)-%/.installed: dist/.built
 	$(@D)/bin/python -m pip install --quiet $(ASK)
 	@touch $@
 
-# Without embeddings-huggingface: torch has one version here, and so has all that must fit it.
+# Without embeddings-huggingface, whose torch has one version here. The files of the projects make their claims direct.
+$(VENV)-lowest/.installed: CLAIMS = $(addprefix -r ,$(addsuffix /pyproject.toml,$(wordlist 1,2,$(PACKAGES)))) --all-extras
 $(VENV)-lowest/.installed: dist/.built
 	python$(firstword $(PYTHONS)) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet uv
-	$(@D)/bin/uv pip install --quiet --python $(@D) --resolution lowest-direct $(WHEEL) dist/embeddings_openai-*.whl --group tools
+	$(@D)/bin/uv pip install --quiet --python $(@D) --resolution lowest-direct dist/embed_core-*.whl dist/embeddings_openai-*.whl $(CLAIMS) --group tools
 	@touch $@
 
 docs: install ## Build the documentation; warnings are errors
