@@ -53,6 +53,10 @@ class Ported(MockEmbedding):  # as integrations are written for LlamaIndex
     def __init__(self, model="own", size=8, api_key=None, trust_remote_code=False):
         super().__init__(model_name=model, size=size, trust_remote_code=trust_remote_code)
 
+class Nameless(MockEmbedding):
+    provider: ClassVar[str | None] = "nameless"
+    model_name: str
+
 NOT_A_MODEL = "text"
 
 def adapt(foreign):
@@ -66,6 +70,7 @@ ENTRIES = {
         "acme": "acme_models:Acme",
         "prefixed": "acme_models:Prefixed",
         "ported": "acme_models:Ported",
+        "nameless": "acme_models:Nameless",
         "notmodel": "acme_models:NOT_A_MODEL",
         "notclass": "acme_models:adapt",
         "failing": "failing_models:Failing",
@@ -87,6 +92,11 @@ def test_a_provider_and_a_model(acme):
     model = resolve_embed_model("acme:large")
     assert type(model).__name__ == "Acme"
     assert model.model_name == "large"
+
+
+def test_a_provider_without_a_default_model_asks_for_one(acme):
+    with pytest.raises(ConfigurationError, match="it has no default model; write `nameless:MODEL`"):
+        resolve_embed_model("nameless")
 
 
 @pytest.mark.parametrize("spec", ["acme", "acme:", " acme "])

@@ -269,7 +269,7 @@ def _made(name: str, make: Callable[[], BaseEmbedding]) -> BaseEmbedding:
     try:
         return make()
     except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors(include_url=False)[:3])
+        problems = "; ".join(_problem(name, detail) for detail in error.errors(include_url=False)[:3])
         msg = f"`{name}` cannot be made: {problems}"
         raise ConfigurationError(msg) from error
     except TypeError as error:
@@ -277,7 +277,9 @@ def _made(name: str, make: Callable[[], BaseEmbedding]) -> BaseEmbedding:
         raise ConfigurationError(msg) from error
 
 
-def _problem(detail: Mapping[str, Any]) -> str:
+def _problem(name: str, detail: Mapping[str, Any]) -> str:
+    if detail["type"] == "missing" and detail["loc"] == ("model_name",):
+        return f"it has no default model; write `{name}:MODEL`"
     field, value = ".".join(map(str, detail["loc"])), detail["input"]
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not field:
