@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Literal
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-from embed_core._images._loader import ImageUrls
+from embed_core._images._limits import ImageUrls
 from embed_core._threads import DAEMONS
 from embed_core.errors import InvalidInputError
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from embed_core._images import _decode
+from embed_core._images._limits import ImageUrls
 from embed_core.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -28,22 +28,6 @@ if TYPE_CHECKING:
 _MAX_BYTES = 512 * 1024 * 1024
 _new_spool = partial(SpooledTemporaryFile, max_size=16 * 1024 * 1024)  # in memory up to here
 _SHOWN = 60  # characters of a path
-
-
-class ImageUrls(BaseModel):
-    """Switches `http(s)` images on, within these limits; private and local addresses are never asked.
-
-    Attributes:
-        max_bytes: most bytes of one image.
-        timeout: most seconds for one image, name resolution and redirects included.
-        max_redirects: most redirects followed for one image.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_bytes: PositiveInt = 20 * 1024 * 1024
-    timeout: PositiveFloat = 20.0
-    max_redirects: NonNegativeInt = 3
 
 
 @dataclass(frozen=True, slots=True, repr=False)
