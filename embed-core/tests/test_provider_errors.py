@@ -87,3 +87,13 @@ def test_googles_word_counts_and_not_its_number() -> None:
     assert refused.code == "invalid_argument"
     here = Endpoint("m", "http://here/v1", errors={"invalid_argument": AuthenticationError}, key_variable="ACME_KEY")
     assert type(refused.as_error(here)) is AuthenticationError
+
+
+def test_a_word_counts_more_than_the_429_beside_it() -> None:
+    spent = {"error": {"code": 429, "type": "insufficient_quota", "message": "pay first"}}
+    assert type(Refusal.read(429, {}, spent).as_error(HERE)) is QuotaExceededError
+    assert Refusal.read(429, {}, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}}).code == "resource_exhausted"
+
+
+def test_an_empty_body_is_named() -> None:
+    assert "(307: an empty body)" in str(Refusal.read(307, {}, "").as_error(HERE))

@@ -26,7 +26,7 @@ from embed_core.errors import (
     ProviderUnavailableError,
     QuotaExceededError,
 )
-from embed_core.provider import Usage, _flow, _limits
+from embed_core.provider import Endpoint, Usage, _flow, _limits
 from embed_core.testing import EmbeddingConformance, FakeServer, Received, faults
 from embed_core.testing.faults import Edit, Fault
 from provider_example import ExampleEmbedding
@@ -139,7 +139,9 @@ def test_queries_and_documents_are_told_apart(model: ExampleEmbedding, server: E
         (faults.Fault(status=302, body=b"", headers={"location": "http://elsewhere/"}), ProviderError),
         (faults.missing_item(), EmbeddingIntegrityError),
         (faults.payload({"answer": 42}), EmbeddingIntegrityError),
+        (faults.payload({"embeddings": {"base64": [[KEY], [KEY]]}}), EmbeddingIntegrityError),
         (faults.html_page(), ProviderError),
+        (faults.Fault(body=b"x" * 70 + KEY.encode(), content_type="text/html"), ProviderError),
     ],
 )
 def test_a_failure_is_an_error_of_ours_without_the_key(
@@ -149,7 +151,7 @@ def test_a_failure_is_an_error_of_ours_without_the_key(
     with pytest.raises(EmbedError) as caught:
         embed(model, ["a", "b"])
     assert type(caught.value) is kind
-    assert KEY not in f"{caught.value} {caught.value.__cause__!r}"
+    assert KEY[:11] not in f"{caught.value} {caught.value.__cause__!r}"
     assert len(server.requests) == 1
 
 
@@ -212,6 +214,11 @@ def test_a_key_a_model_and_an_address_are_checked_before_anything_is_sent(monkey
         ExampleEmbedding("example-1", api_key=KEY).embed_texts(["a"])
     with pytest.raises(ValueError, match="an address must not hold a user or password"):
         ExampleEmbedding(api_base="http://me:secret@here/v1")
+    for address in ("http://here:port/v1", "http://here:99999/v1", "http://[::1/v1"):
+        monkeypatch.setenv("EXAMPLE_BASE_URL", address)
+        with pytest.raises(ConfigurationError, match="makes no sense"):
+            ExampleEmbedding(api_key=KEY).embed_texts(["a"])
+    monkeypatch.delenv("EXAMPLE_BASE_URL")
     assert ExampleEmbedding.needs_consent({"api_base": "http://elsewhere/v1"})
     assert not ExampleEmbedding.needs_consent({"api_base": "https://api.example.com/v1/"})
 
@@ -228,6 +235,21 @@ def test_inputs_that_are_no_texts_are_planned_by_their_number_and_count_no_token
     images = [object()] * 100
     assert [len(batch) for batch in model._plan("image", images)] == [96, 4]
     assert model._count_tokens(images) == 0
+
+
+def test_a_refusal_of_inputs_that_are_no_texts_makes_no_request_of_texts_smaller() -> None:
+    abilities, texts = _limits.Capabilities(), ["a", "b" * 100]
+    where = Endpoint("m", "http://here/v1")
+    abilities.refused("m", [object(), object()], where.meaning(_too_large(), ()))
+    abilities.answered("m", ["a"])
+    assert list(abilities.plan(texts, 10, None)) == [range(2)]
+
+
+def _too_large() -> Exception:
+    import httpx
+
+    request = httpx.Request("POST", "http://here/v1")
+    return httpx.HTTPStatusError("", request=request, response=httpx.Response(413, request=request))
 
 
 def test_usage_cost_and_cap(model: ExampleEmbedding, server: ExampleServer) -> None:

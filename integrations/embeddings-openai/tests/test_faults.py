@@ -132,6 +132,17 @@ def test_a_server_that_hangs_is_given_up(in_twos: OpenAIEmbedding, server: FakeE
         embed(in_twos, ["other"])
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_takes_no_text_and_no_header_elsewhere(
+    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, status: int
+) -> None:
+    with FakeEmbeddingServer() as elsewhere:
+        server.inject(Fault(status=status, body=b"", headers={"location": f"{elsewhere.base_url}/embeddings"}))
+        with pytest.raises(ProviderError, match="redirects are not followed"):
+            embed(in_twos, TEXTS)
+        assert not elsewhere.requests
+
+
 def test_a_shuffled_answer_is_put_right(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
     server.inject(faults.shuffled(), faults.shuffled())
     assert np.array_equal(embed(in_twos, TEXTS), server.vectors(TEXTS))

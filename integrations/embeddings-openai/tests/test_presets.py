@@ -94,6 +94,20 @@ def test_arguments_mean_what_they_mean_in_the_sdk(make: Make, server: FakeEmbedd
     assert request.path.endswith("/embeddings?version=2")
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_none_is_what_it_is_in_the_sdk(make: Make, server: FakeEmbeddingServer, colour: str) -> None:
+    with make(extra_headers=None, extra_query=None, extra_body=None, timeout=None) as model:
+        model.embed_texts(["a"]) if colour == "sync" else asyncio.run(model.aembed_texts(["a"]))
+    assert server.requests[0].path.endswith("/embeddings")
+
+
+def test_a_header_in_the_arguments_stays_out_of_messages(make: Make, server: FakeEmbeddingServer) -> None:
+    server.inject(faults.error(400, "bad token my-other-secret"))
+    with make(extra_headers={"x-mine": "my-other-secret"}) as model, pytest.raises(ProviderError) as caught:
+        model.embed_texts(["a"])
+    assert "my-other-secret" not in f"{caught.value} {caught.value.__cause__!r}"
+
+
 def test_a_timeout_in_the_arguments_is_that_of_the_request_and_no_part_of_the_space(
     make: Make, server: FakeEmbeddingServer
 ) -> None:

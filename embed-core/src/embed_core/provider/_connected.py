@@ -180,7 +180,7 @@ class Connected(BaseEmbedding):
 
     def _endpoint(self) -> Endpoint:
         variable = self.key_variables[0] if self.key_variables else ""
-        others = (tuple(self._headers().values()),)
+        others = ((*self._headers().values(), *map(str, self._options().get("headers", {}).values())),)
         return Endpoint(self._endpoint_model(), self._base_url(), self._key(), others, variable, self.error_codes)
 
     def _base_url(self) -> str:

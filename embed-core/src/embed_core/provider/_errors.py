@@ -89,7 +89,7 @@ class Endpoint:
             meaning = self._unreachable(error)
         else:
             meaning = ProviderError(f"{self}: {type(error).__name__}: {self.quote(error)}")
-        self._scrub(error)
+        self.cleanse(error)
         return meaning
 
     def _unreachable(self, error: BaseException) -> EmbedError:
@@ -103,7 +103,7 @@ class Endpoint:
                     return kind(f"{self}: {meaning} ({said})")
         return ProviderUnavailableError(f"{self}: the connection failed ({said}); check the network and `api_base`")
 
-    def _scrub(self, error: BaseException) -> None:
+    def cleanse(self, error: BaseException) -> None:
         """Take secrets out of the exceptions that stay visible as causes: servers echo them, and so does `httpx`."""
         for one in (error, *_causes(error)):
             if self.scrub(str(one)) != str(one):
@@ -132,11 +132,11 @@ class Refusal:
         inner = body.get("error", body) if isinstance(body, Mapping) else body
         if not isinstance(inner, Mapping):
             outer = body if isinstance(body, Mapping) else {}
-            inner = {"message": inner, "code": outer.get("error_type")}
+            inner = {"message": inner or "an empty body", "code": outer.get("error_type")}
         names = [str(inner.get(name) or "").lower() for name in ("code", "status", "type", "error_type")]
-        code = next((name for name in names if name in _QUOTA | _BUSY), next(filter(None, names), ""))
-        if code.isdecimal() and code not in _BUSY:  # Google has the status there, and a word elsewhere
-            code = next((name for name in names if name and not name.isdecimal()), code)
+        # Google has the status there, and a word elsewhere
+        words = [name for name in names if name and not name.isdecimal()] or [*filter(None, names), ""]
+        code = next((word for word in words if word in _QUOTA | _BUSY), words[0])
         message = _without_echo(str(inner.get("message") or inner.get("detail") or inner))
         if status < 300:  # a gateway wraps an error in a success
             status = next((int(name) for name in names if name.isdecimal() and 400 <= int(name) < 600), 502)

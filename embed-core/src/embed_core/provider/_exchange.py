@@ -80,10 +80,10 @@ class Exchange:
 
     def _no_json(self, reply: Reply) -> ProviderError:
         """Return the error for an error page or a cut answer of a known server, or for a wrong address."""
-        kind, begin = reply.headers.get("content-type", "an unnamed type"), reply.content[:80].decode(errors="replace")
+        kind = reply.headers.get("content-type", "an unnamed type")
+        begin = self.where.scrub(reply.content[:1000].decode(errors="replace"))[:80]
         return (ProviderUnavailableError if self.capabilities.proven else ProviderError)(
-            f"{self.where} answered {kind}, not whole JSON ({self.where.scrub(begin)!r}); "
-            "check `api_base` and any gateway in between",
+            f"{self.where} answered {kind}, not whole JSON ({begin!r}); check `api_base` and any gateway in between",
             request_id=reply.headers.get("x-request-id"),
         )
 
@@ -130,4 +130,7 @@ def understood(
         raise Refusal.read(200, headers or {}, payload).as_error(where)
     if wrong is None:
         return response
-    raise EmbeddingIntegrityError(f"{where} answered JSON that holds no embeddings ({wrong!r})") from wrong
+    where.cleanse(wrong)
+    raise EmbeddingIntegrityError(
+        f"{where} answered JSON that holds no embeddings ({where.quote(repr(wrong))})"
+    ) from wrong

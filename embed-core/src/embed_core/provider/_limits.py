@@ -141,7 +141,7 @@ class Capabilities:
             return
         elif _ABOUT_COUNT.search(message) and 0 < (most := _number(_MOST_INPUTS, message) or 0) < len(texts):
             self.max_inputs = most
-        elif answer.status == _TOO_LARGE:
+        elif answer.status == _TOO_LARGE and size:
             self.max_bytes = min(self.max_bytes or size, max(size // 2, 1))
 
 

@@ -16,9 +16,14 @@ def address(given: str) -> str:
     """Return a server's address without a slash at the end.
 
     Raises:
-        ConfigurationError: it holds a password, which addresses show to everybody.
+        ConfigurationError: it is no URL, or holds a password, which addresses show to everybody.
     """
-    if "@" in urlsplit(given).netloc:
+    try:
+        has_user, _ = "@" in urlsplit(given).netloc, urlsplit(given).port
+    except ValueError:
+        msg = "an address is no URL: its host or port makes no sense; check `api_base`"
+        raise ConfigurationError(msg) from None  # the cause shows a part of it, which may be a password
+    if has_user:
         msg = "an address must not hold a user or password, since it is shown; use `api_key` or `default_headers`"
         raise ConfigurationError(msg)
     return given.rstrip("/")

@@ -54,7 +54,7 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
         query = kind == "query"
         instruction = self.query_instruction if query else self.text_instruction
         texts = [instruction + text for text in inputs] if instruction else inputs
-        return {**super()._request(kind, texts), **(self.query_body if query else self.text_body), **self._more(kind)}
+        return {**super()._request(kind, texts), **(self.query_body if query else self.text_body), **self._more()}
 
     def _numbers(self) -> str:
         return self.base64_dtype

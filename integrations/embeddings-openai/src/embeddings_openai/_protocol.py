@@ -51,16 +51,18 @@ class OpenAIProtocol(APIEmbedding):
             body["encoding_format"] = "float"
         if self.dimensions is not None and ("dimensions", body["model"]) not in lacks:
             body["dimensions"] = self.dimensions
-        return {**body, **self._more(kind)} if self.additional_kwargs else body
+        return {**body, **self._more()} if self.additional_kwargs else body
 
-    def _more(self, kind: Kind) -> dict[str, Any]:
+    def _more(self) -> dict[str, Any]:
         """Return the user's own fields of a body, which win over all others."""
         more = {name: value for name, value in self.additional_kwargs.items() if name not in _OPTIONS}
         extra = more.pop("extra_body", None) or {}
         return {**more, **extra}
 
     def _options(self) -> Mapping[str, Any]:
-        return {ours: self.additional_kwargs[name] for name, ours in _OPTIONS.items() if name in self.additional_kwargs}
+        more = self.additional_kwargs
+        given = {ours: more[name] for name, ours in _OPTIONS.items() if name in more}
+        return {name: value for name, value in given.items() if value is not None or name == "timeout"}
 
     def _space(self) -> dict[str, Any]:
         space = super()._space()

@@ -10,6 +10,8 @@ from typing import Any
 
 from embed_core.provider import Reply, Transport
 
+_OWN = {"follow_redirects": False}  # texts and headers with keys would go along
+
 
 class SDKTransport(Transport):
     """Carries requests by openai-python, which is imported on the first one."""
@@ -22,13 +24,9 @@ class SDKTransport(Transport):
 
         began = time.monotonic()
         headers = {**options.get("headers", {}), "X-Stainless-Raw-Response": "stream"}
+        own = {**options, **_OWN, "headers": headers}
         with self.clients.shared() as client:
-            answer = client.post(
-                path,
-                body=body,
-                options={**options, "headers": headers},
-                cast_to=openai.HttpxBinaryResponseContent,
-            )
+            answer = client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
             response = answer.http_response
             try:
                 return Reply(self.read(response.iter_bytes(), began), response.headers)
@@ -44,10 +42,9 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
+        own = {**options, **_OWN}
         async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
-            answer = await client.post(
-                path, body=body, options=dict(options), cast_to=openai.HttpxBinaryResponseContent
-            )
+            answer = await client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
             return Reply(answer.content, answer.response.headers)
 
     def connection_errors(self) -> tuple[type[Exception], ...]:
