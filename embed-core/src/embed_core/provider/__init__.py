@@ -13,7 +13,8 @@ from embed_core.provider._decoding import decode, token_usage
 from embed_core.provider._errors import Endpoint, Refusal, refusal
 from embed_core.provider._exchange import NoVectorsError
 from embed_core.provider._flow import FlowControl
-from embed_core.provider._jobs import BatchJobs, Job, JobAPI
+from embed_core.provider._job_api import Job, JobAPI
+from embed_core.provider._jobs import BatchJobs
 from embed_core.provider._limits import Capabilities, KnownModel, Limits
 from embed_core.provider._parts import unit
 from embed_core.provider._settings import Address, address, sendable, sends_key

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from embed_core._types import Kind, ProviderResponse
+from embed_core._types import Kind, LongText, ProviderResponse
 from embed_core.errors import (
     EmbeddingIntegrityError,
     EmbedError,
@@ -20,10 +20,18 @@ from embed_core.provider._limits import BYTES_OF_ANY_TOKEN, Capabilities
 from embed_core.provider._parts import shorter, start
 from embed_core.provider._transport import Reply
 
-if TYPE_CHECKING:
-    from embed_core.provider._api import APIEmbedding
-
 _NONSENSE = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+class Asking(Protocol):
+    """The part of a model that states its API; `APIEmbedding` documents it."""
+
+    long_text: LongText
+
+    def _request(self, kind: Kind, inputs: list[Any]) -> Any: ...
+    def _answer(self, payload: Any) -> ProviderResponse: ...
+    def _learn(self, body: Any, error: EmbedError) -> None: ...
+    def _finished(self, vectors: Any) -> Any: ...
 
 
 @dataclass(slots=True)
@@ -34,7 +42,7 @@ class Exchange:
         cut: the positions of texts that were shortened on the way.
     """
 
-    model: APIEmbedding
+    model: Asking
     where: Endpoint
     capabilities: Capabilities
     kind: Kind
@@ -111,7 +119,7 @@ class NoVectorsError(EmbeddingIntegrityError):
 
 
 def understood(
-    model: APIEmbedding, payload: Any, where: Endpoint, headers: Mapping[str, str] | None = None
+    model: Asking, payload: Any, where: Endpoint, headers: Mapping[str, str] | None = None
 ) -> ProviderResponse:
     """Return the vectors of a parsed answer with the positions they claim, and the usage.
 

@@ -10,19 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from embed_core._result import Onward, Result
 from embed_core._types import Next, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbeddingIntegrityError, EmbedError, InvalidInputError, ProviderError
 from embed_core.middleware.retried import Retried
+from embed_core.provider._api import APIEmbedding
 from embed_core.provider._connected import Server
 from embed_core.provider._errors import Refusal
 from embed_core.provider._exchange import understood
-from embed_core.provider._limits import Capabilities
-
-if TYPE_CHECKING:
-    from embed_core.provider._jobs import BatchJobs, Job, JobAPI
+from embed_core.provider._job_api import Job, JobAPI
+from embed_core.provider._limits import Capabilities, Limits
 
 T = TypeVar("T")
 
@@ -36,14 +35,18 @@ class JobRun:
     """Sends everything it gets as jobs, waits for them, and passes on the answers of each.
 
     Attributes:
+        most: the inputs and bytes that one job may have.
+        discount: the share of the price that a job costs.
         vectors: of texts that a job answered, until they are placed.
         failures: the reasons of texts that a job did not answer.
         reserved: the tokens set aside for each job in flight.
     """
 
-    model: BatchJobs
+    model: APIEmbedding
     server: Server
     api: JobAPI
+    most: Limits
+    discount: float
     job_ids: Sequence[str]
     on_submit: Callable[[str], object] | None
     poll_seconds: float
@@ -72,8 +75,9 @@ class JobRun:
                 jobs.append((job_id, texts))
                 for text in texts:
                     del wanted[text]
-        left, most = list(wanted), self.model.inputs_per_job
-        for rows in Capabilities(max_bytes=self.model.bytes_per_job // _ESCAPED).plan(left, most, None):
+        left, most = list(wanted), self.most
+        size = None if most.bytes is None else most.bytes // _ESCAPED
+        for rows in Capabilities(max_bytes=size).plan(left, most.inputs or len(left), None):
             texts = [left[row] for row in rows]
             if texts:
                 jobs.append((await self._submit(request, io, texts), texts))
@@ -125,7 +129,7 @@ class JobRun:
         self.failures.clear()
 
     async def _submit(self, request: Request, io: Any, texts: Sequence[str]) -> str:
-        budgeted, tokens = self.model._budgeted(), self.model._count_tokens(texts) * self.model.batch_discount
+        budgeted, tokens = self.model._budgeted(), self.model._count_tokens(texts) * self.discount
         aside = 0.0 if budgeted is None else budgeted.reserve(tokens)
         try:
             file = await self._call(request, io, partial(self._upload, texts))
@@ -255,7 +259,7 @@ class JobRun:
             if asked[position] in wanted:
                 self.vectors[asked[position]] = vector
         tokens = (found.usage or {}).get("tokens", 0)
-        self.model._meter.add(tokens, self.model._count_tokens(asked), share=self.model.batch_discount)
+        self.model._meter.add(tokens, self.model._count_tokens(asked), share=self.discount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, ClassVar
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import ClassVar
 
 from embed_core._engine import aembed, embed
 from embed_core._state import Places
@@ -14,71 +14,9 @@ from embed_core.kvstore import KVStore
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.provider._api import APIEmbedding
 from embed_core.provider._connected import Server
+from embed_core.provider._job_api import JobAPI
 from embed_core.provider._job_run import Answered, JobRun
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The state of a batch job.
-
-    Attributes:
-        requests: the id of the file that holds its requests.
-        answers: the ids of the files that hold its answers so far.
-        state: "running", "completed", or the provider's own word for another end.
-        share: how much of it is done, 0 to 1.
-        reasons: the provider's words on a failure.
-        crowded: whether it was refused only because too many tokens are waiting already.
-    """
-
-    id: str
-    requests: str
-    answers: Sequence[str] = ()
-    state: str = "running"
-    share: float = 0.0
-    reasons: str = ""
-    crowded: bool = False
-
-
-class JobAPI(ABC):
-    """A provider's batch API, one call each; its calls raise the exceptions of the transport.
-
-    The form of the lines in its files is OpenAI's, which most providers share, unless overridden.
-    """
-
-    @abstractmethod
-    def upload(self, file: BinaryIO) -> str:
-        """Return the id of a new file of JSON lines."""
-
-    @abstractmethod
-    def create(self, file_id: str, digest: str) -> str:
-        """Start a job, unless one with this file or digest was started but its id got lost; return the id."""
-
-    @abstractmethod
-    def retrieve(self, job_id: str) -> Job:
-        """Return the state of a job."""
-
-    @abstractmethod
-    def content(self, file_id: str) -> bytes:
-        """Return the lines of a file."""
-
-    def line(self, number: str, body: Any) -> Mapping[str, Any]:
-        """Return the line for a request."""
-        return {"custom_id": number, "body": body}
-
-    def request(self, line: Any) -> tuple[str, Any]:
-        """Return the number and the body of a request in a line."""
-        return line["custom_id"], line["body"]
-
-    def texts(self, body: Any) -> list[str]:
-        """Return the texts in the body of a request."""
-        found: list[str] = body["input"]
-        return found
-
-    def answer(self, line: Any) -> tuple[str, int | None, Any]:
-        """Return the number, HTTP status and payload of an answer; no status and a reason where there is none."""
-        if (response := line.get("response")) is None:
-            return line["custom_id"], None, (line.get("error") or {}).get("message")
-        return line["custom_id"], response["status_code"], response["body"]
+from embed_core.provider._limits import Limits
 
 
 class BatchJobs(APIEmbedding):
@@ -140,7 +78,10 @@ class BatchJobs(APIEmbedding):
     ) -> Places:
         """Return the middleware that sends missing texts as jobs; the answer of a job is not sent again."""
         own, server = self._places(), self._settled()
-        run = JobRun(self, server, self._job_api(server), tuple(job_ids), on_submit, poll_seconds)
+        most = Limits(inputs=self.inputs_per_job, bytes=self.bytes_per_job)
+        run = JobRun(
+            self, server, self._job_api(server), most, self.batch_discount, tuple(job_ids), on_submit, poll_seconds
+        )
         limiter = self.rate_limiter
         limited = () if limiter is None else (RateLimited(limiter, self._count_tokens, self._count_requests),)
         return replace(own, missing=(run,), attempt=(Answered(run), *limited, *own.attempt), limits=True)
