@@ -171,6 +171,12 @@ def test_no_requests_left_waits_for_the_next(flow: FlowControl, clock: Clock) ->
     assert flow.advance() == pytest.approx(1.0)
 
 
+def test_a_reset_that_is_a_date_is_no_budget(flow: FlowControl) -> None:
+    told = {"x-ratelimit-limit-requests": "10", "x-ratelimit-remaining-requests": "0"}
+    flow.observe(told | {"x-ratelimit-reset-requests": "1795824621"})
+    assert granted(go(flow, 1)) == [True]
+
+
 @pytest.mark.parametrize(
     "headers", [{}, {"x-ratelimit-remaining-tokens": "5"}, {"x-ratelimit-remaining-requests": "few"}]
 )

@@ -128,7 +128,8 @@ def understood(
         EmbeddingIntegrityError: it holds no embeddings.
     """
     try:
-        response = model._answer(payload)
+        answer: Any = model._answer(payload)
+        response = answer if isinstance(answer, ProviderResponse) else ProviderResponse(answer)
         if len(response.vectors):
             return response
         wrong: Exception | None = None

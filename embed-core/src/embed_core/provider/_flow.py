@@ -23,6 +23,7 @@ from embed_core.provider._headers import seconds
 
 _POLL_SECONDS = 0.2  # how often a waiting thread looks whether its call was ended
 _KEPT = 32
+_LONGEST_RESET = 86_400.0  # seconds
 _READ_SECONDS = 25e-6
 """The time to read the answer for one input, about: requests go out so far apart.
 
@@ -114,7 +115,9 @@ class FlowControl:
             if f"x-ratelimit-remaining-{name}" in headers:
                 told = (headers.get(f"x-ratelimit-{part}-{name}", "") for part in ("limit", "remaining", "reset"))
                 limit, remaining, reset = map(seconds, told)
-                if limit is not None and remaining is not None and reset is not None:
+                if limit is None or remaining is None or reset is None:
+                    continue
+                if reset <= _LONGEST_RESET:  # else it is a date, or nonsense
                     with self._lock:
                         budget.observe(limit, remaining, reset, self._clock())
                         self._told = True
