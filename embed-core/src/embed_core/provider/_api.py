@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from embed_core._state import Places
-from embed_core._types import OPERATIONAL, Kind, ProviderResponse
+from embed_core._types import OPERATIONAL, Answers, Kind, ProviderResponse
 from embed_core.errors import ConfigurationError, EmbedError
 from embed_core.middleware.retried import RetryPolicy
 from embed_core.provider._connected import Connected
@@ -95,8 +95,8 @@ class APIEmbedding(Connected):
         """Return the JSON body that asks for the vectors of a batch."""
 
     @abstractmethod
-    def _answer(self, payload: Any) -> ProviderResponse:
-        """Return the vectors in a JSON answer, with their positions and usage where it tells them.
+    def _answer(self, payload: Any) -> Answers:
+        """Return the vectors in a JSON answer, in a `ProviderResponse` where it tells their positions or usage.
 
         A `LookupError`, `TypeError`, `ValueError` or `AttributeError` means that the answer makes no sense.
         """

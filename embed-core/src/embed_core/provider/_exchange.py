@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from embed_core._types import Kind, LongText, ProviderResponse
+from embed_core._types import Answers, Kind, LongText, ProviderResponse
 from embed_core.errors import (
     EmbeddingIntegrityError,
     EmbedError,
@@ -29,7 +29,7 @@ class Asking(Protocol):
     long_text: LongText
 
     def _request(self, kind: Kind, inputs: list[Any]) -> Any: ...
-    def _answer(self, payload: Any) -> ProviderResponse: ...
+    def _answer(self, payload: Any) -> Answers: ...
     def _learn(self, body: Any, error: EmbedError) -> None: ...
     def _finished(self, vectors: Any) -> Any: ...
 
@@ -128,7 +128,7 @@ def understood(
         EmbeddingIntegrityError: it holds no embeddings.
     """
     try:
-        answer: Any = model._answer(payload)
+        answer = model._answer(payload)
         response = answer if isinstance(answer, ProviderResponse) else ProviderResponse(answer)
         if len(response.vectors):
             return response
