@@ -27,7 +27,7 @@ TEXTS = (
 
 
 class EmbeddingConformance(ABC):
-    """What every embedding model must do, whoever provides it.
+    """The contract that every embedding model must keep.
 
     Example:
         ```python
@@ -39,7 +39,7 @@ class EmbeddingConformance(ABC):
 
     Attributes:
         tolerance: largest absolute difference between the vectors of one input on two paths; 0 where the provider is
-            deterministic, and what the integration documents where it is not.
+            deterministic, and the documented one where it is not.
     """
 
     tolerance: ClassVar[float] = 0.0
@@ -181,7 +181,7 @@ class EmbeddingConformance(ABC):
 
 
 class MultiModalConformance(EmbeddingConformance):
-    """What a model that takes images must do besides."""
+    """The contract of a model that takes images too."""
 
     @pytest.fixture
     @abstractmethod

@@ -42,7 +42,7 @@ class Received:
 
 
 class Owner(Protocol):
-    """Who answers what an `HTTPServer` receives."""
+    """The fake that answers the requests of an `HTTPServer`."""
 
     latency: float
     headers: dict[str, str]

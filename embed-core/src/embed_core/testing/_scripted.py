@@ -18,7 +18,7 @@ class Turn:
     Attributes:
         number: 0 for the first call of the model, then 1, 2, …
         inputs: the batch.
-        vectors: what an honest provider would answer: float32 of shape (len(inputs), dimension), in input order.
+        vectors: the answer of an honest provider: float32 of shape (len(inputs), dimension), in input order.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Turn:
 
 
 Script: TypeAlias = Callable[[Turn], Any]
-"""Returns what the hook returns, or raises what the hook raises."""
+"""Stands for the hook: returns its answer, or raises its error."""
 
 
 def honest(turn: Turn) -> Vectors:

@@ -25,7 +25,7 @@ class Batches:
         polls: how often a job says that it is in progress before it is done.
         outcome: the last status of every job, `completed`, `failed`, `expired` or `cancelled`.
         keeps: how many lines an expired or cancelled job still finishes.
-        error: what a failed job says of itself: code and message.
+        error: the reason of a failed job: code and message.
     """
 
     polls: int = 0
