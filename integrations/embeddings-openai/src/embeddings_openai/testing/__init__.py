@@ -22,7 +22,7 @@ __all__ = ["FakeEmbeddingServer", "Limits"]
 
 @dataclass(slots=True)
 class Limits:
-    """The limits of the server, which refuses with OpenAI's words; None means no limit. Tokens are a quarter of the bytes."""
+    """The server's limits, refused in OpenAI's words; None means no limit. Tokens are a quarter of the bytes."""
 
     inputs: int | None = 2048
     bytes: int | None = None
