@@ -441,3 +441,11 @@ def test_a_forked_child_uses_connections_of_its_own(model: OpenAIEmbedding, serv
     with model._settled().transport.clients.shared() as still:
         assert still is ours
     assert model.get_text_embedding("c") == server.vector("c").tolist()
+
+
+def test_a_setting_of_the_engine_keeps_the_connections(model: OpenAIEmbedding) -> None:
+    server = model._settled()
+    model.num_workers, model.embed_batch_size, model.rate_limiter = 2, 7, None
+    assert model._settled() is server
+    model.timeout = 5.0
+    assert model._settled() is not server

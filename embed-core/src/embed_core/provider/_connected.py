@@ -154,6 +154,8 @@ class Connected(BaseEmbedding):
 
     def _changed(self, name: str) -> None:
         super()._changed(name)
+        if name in BaseEmbedding.model_fields and name != "model_name":  # of the engine, not of the server
+            return
         with self._making:
             server, self._server, self._abilities = self._server, None, None
         if server is not None:
