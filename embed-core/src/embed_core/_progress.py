@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -45,7 +46,8 @@ class _Bar(Progress):
 
 def progress(kind: Kind, total: int, *, show: bool) -> Progress:
     """Return a tqdm bar that counts inputs if `show` is true and it can be drawn; the caller closes it."""
-    return (_bar(_NOUNS[kind], total) if show else None) or Progress()
+    drawn = show and sys.stderr is not None  # without one, tqdm before 4.70 fails again in its finalizer
+    return (_bar(_NOUNS[kind], total) if drawn else None) or Progress()
 
 
 def _bar(noun: str, total: int) -> _Bar | None:
