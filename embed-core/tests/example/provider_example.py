@@ -38,7 +38,7 @@ class ExampleEmbedding(BatchJobs):
         return {"x-api-key": key}
 
     def _request(self, kind: Kind, inputs: list[Any]) -> dict[str, Any]:
-        return {"model": self.model_name, "texts": inputs, "input_type": ROLES[kind]}
+        return {"model": self.model_name, "texts": inputs, "input_type": self._role(kind)}
 
     def _answer(self, payload: Any) -> ProviderResponse:
         usage = token_usage(payload.get("meta", {}).get("billed_units"), "input_tokens")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, SecretStr
 
 from embed_core._base import BaseEmbedding
-from embed_core._types import OPERATIONAL
+from embed_core._types import OPERATIONAL, Kind
 from embed_core.errors import AuthenticationError, ConfigurationError, EmbedError
 from embed_core.provider._clients import ClientPool
 from embed_core.provider._errors import Endpoint
@@ -173,6 +173,11 @@ class Connected(BaseEmbedding):
     def _known(self) -> KnownModel | None:
         """Return the documented facts of this model."""
         return self.models.get(self.model_name)
+
+    def _role(self, kind: Kind) -> str | None:
+        """Return the API's own word for a kind of input; for a model that is not documented, that of the default."""
+        known = self._known() or next(iter(self.models.values()), KnownModel())
+        return known.roles.get(kind)
 
     def _capabilities(self) -> Capabilities:
         """Return the abilities of the server, for which no key is needed."""
