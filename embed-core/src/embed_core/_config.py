@@ -213,8 +213,8 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def _may_change_unseen(self) -> bool:
         """Tell whether a field that decides vectors holds an object that can change without a word."""
-        fields = self.__dict__.items()
-        return any(may_change_unseen(value) and not self._is_operational(name) for name, value in fields)
+        fields = type(self).model_fields
+        return any(may_change_unseen(self.__dict__[name]) and not self._is_operational(name) for name in fields)
 
     @classmethod
     def _is_operational(cls, name: str) -> bool:
