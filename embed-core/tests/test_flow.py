@@ -229,9 +229,9 @@ def test_every_attempt_pays_the_limiter_and_a_cache_hit_does_not(colour):
     paid = []
 
     class Counting(RateLimiter):
-        def reserve(self, tokens):
+        def reserve(self, tokens, requests=1):
             paid.append(tokens)
-            return super().reserve(tokens)
+            return super().reserve(tokens, requests)
 
     def fail_once(turn):
         if turn.number == 0:
