@@ -588,10 +588,10 @@ def in_back_off(model):
 def before_the_limiter(model):
     turns = itertools.count()
     class Limiter(RateLimiter):
-        def reserve(self, tokens):
+        def reserve(self, *amounts):
             if next(turns) == workers + 1:
                 press_ctrl_c()
-            return super().reserve(tokens)
+            return super().reserve(*amounts)
     model.rate_limiter = Limiter(requests_per_minute=3)
 
 def behind_another_call(model):
