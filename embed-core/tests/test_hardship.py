@@ -979,9 +979,9 @@ class Announced(RateLimiter):
         super().__init__(**settings)
         self.asked = threading.Semaphore(0)
 
-    def reserve(self, tokens):
+    def reserve(self, tokens, requests=1):
         try:
-            return super().reserve(tokens)
+            return super().reserve(tokens, requests)
         finally:
             self.asked.release()
 

@@ -49,10 +49,10 @@ class CountingLimiter(RateLimiter):
         self.paid = 0
         self.counting = threading.Lock()
 
-    def reserve(self, tokens):
+    def reserve(self, tokens, requests=1):
         with self.counting:
             self.paid += 1
-        return super().reserve(tokens)
+        return super().reserve(tokens, requests)
 
 
 def script(scene):
