@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from embed_core import Kind
+from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
@@ -28,7 +28,7 @@ class ClipEmbedding(HuggingFaceEmbedding):
 
     model_name: Name = _DEFAULT
 
-    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any) -> None:
         """Configure a model; nothing is loaded or downloaded before it is used.
 
         Args:

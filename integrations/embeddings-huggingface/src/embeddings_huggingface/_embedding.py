@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
-from embed_core import Kind, MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
+from embed_core import OPERATIONAL, Kind, MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
 from embed_core.errors import ConfigurationError
 from pydantic import PositiveInt
 
@@ -60,7 +60,7 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
     truncate_dim: PositiveInt | None = None
     pooling: Pooling | None = None
 
-    def __init__(self, model_name: str | os.PathLike[str] = _DEFAULT, **settings: Any) -> None:
+    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any) -> None:
         """Configure a model; nothing is loaded or downloaded before it is used.
 
         Args:

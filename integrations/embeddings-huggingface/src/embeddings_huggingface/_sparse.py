@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from embed_core import BaseSparseEmbedding, Kind
+from embed_core import OPERATIONAL, BaseSparseEmbedding, Kind
 from pydantic import PositiveInt
 
 from embeddings_huggingface._local import LocalModel, Name
@@ -33,7 +33,7 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
     model_name: Name  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
 
-    def __init__(self, model_name: str | os.PathLike[str], **settings: Any) -> None:
+    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL], **settings: Any) -> None:
         """Configure a model; nothing is loaded or downloaded before it is used.
 
         Args:
