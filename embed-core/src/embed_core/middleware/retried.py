@@ -69,23 +69,26 @@ class Retried:
         from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, stop_before_delay
 
         known = [first]
+        ended: list[Result] = []  # emptied below: since Python 3.12 an error's traceback holds tenacity's frames
 
-        async def resume() -> Result:
-            return known.pop() if known else await attempt()
+        async def resume() -> list[Result]:
+            ended[:] = [known.pop() if known else await attempt()]
+            return ended
 
-        result: Result = await AsyncRetrying(
+        await AsyncRetrying(
             sleep=io.sleep,
-            retry=retry_if_result(_can_succeed_later),
+            retry=retry_if_result(lambda ended: _can_succeed_later(ended[0])),
             wait=self._wait,
             stop=stop_after_attempt(self.policy.max_retries + 1) | stop_before_delay(self.policy.total_seconds),
-            retry_error_callback=_result,
+            retry_error_callback=lambda _: None,
         )(resume)
-        return result
+        return ended.pop()
 
     def _wait(self, state: RetryCallState) -> float:
         from tenacity import wait_random_exponential
 
-        asked: float | None = getattr(_result(state), "retry_after", None)
+        ended: Any = state.outcome
+        asked: float | None = getattr(ended.result()[0], "retry_after", None)
         if asked is not None:
             return max(asked, 0.0)
         return wait_random_exponential(self.policy.initial_seconds, self.policy.max_seconds)(state)
@@ -93,9 +96,3 @@ class Retried:
 
 def _can_succeed_later(result: Result) -> bool:
     return isinstance(result, EmbedError) and result.retryable
-
-
-def _result(state: RetryCallState) -> Result:
-    done: Any = state.outcome
-    result: Result = done.result()
-    return result
