@@ -21,7 +21,7 @@ from embeddings_huggingface import HuggingFaceEmbedding, SentenceTransformerEmbe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5  # the rounding of float32 in a batch of another length; weights are no unit vectors here
 TEXTS = ["the wing of an aircraft", "bread", "", " ", "the " * 100, "bread!", "日本 ü", "of the wing, of the air"]
 WORDS = ["the", "wing", "of", "an", "aircraft", "bread", "stalls", "query", "passage", ":", ".", ",", "!", "1", "2"]
 
