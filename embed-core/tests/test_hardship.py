@@ -1146,7 +1146,7 @@ def test_a_model_dies_with_the_last_name_for_it(colour, workers, cached):
         num_workers=workers,
         embeddings_cache=MemoryKVStore() if cached else None,
         rate_limiter=RateLimiter(requests_per_minute=1000),
-        callback_manager=CallbackManager([lambda event: event.origin.describe()]),
+        callback_manager=CallbackManager([lambda event: hasattr(event, "origin") and event.origin.describe()]),
     )
     gc.collect()
     gc.disable()
