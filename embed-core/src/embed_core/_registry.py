@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from embed_core._arguments import looks_like_a_secret
+from embed_core._arguments import looks_like_a_secret, scrubbed
 from embed_core._base import BaseEmbedding
 from embed_core._copies import variables
 from embed_core._mock import MockEmbedding
@@ -188,9 +189,15 @@ def _from_saved(saved: Mapping[str, Any], options: Mapping[str, Any]) -> BaseEmb
 def _ask_for_consent(spec: _Spec, saved: Mapping[str, Any], deeds: Mapping[str, str]) -> None:
     for name, deed in deeds.items():
         if name not in spec.options:
-            remedy = f"pass `{name}` yourself, as in `{spec.provider}:{spec.model}?{name}={saved[name]}`"
+            remedy = f"pass `{name}` yourself, as in `{spec.provider}:{spec.model}?{name}={_written(saved[name])}`"
             msg = f"the saved configuration of `{spec.model or spec.provider}` {deed}; if you trust it, {remedy}"
             raise ConfigurationError(msg)
+
+
+def _written(value: Any) -> str:
+    """Return a value as an option of a spec."""
+    text = json.dumps(scrubbed(value)) if isinstance(value, Mapping | list) else str(value)
+    return text.replace("%", "%25").replace("&", "%26")
 
 
 def _belongs_to(variable: str, cls: type[BaseEmbedding]) -> bool:

@@ -76,6 +76,54 @@ def test_every_file_that_decides_vectors_is_in_the_fingerprint(tmp_path: Path, c
     assert before.fingerprint != after.fingerprint
 
 
+def test_code_in_any_folder_is_in_the_fingerprint(tmp_path: Path) -> None:
+    before = HuggingFaceEmbedding(put(tmp_path / "one", layers__deep__own__py="a"))
+    after = HuggingFaceEmbedding(put(tmp_path / "two", layers__deep__own__py="b"))
+    (tmp_path / "one/layers/deep/own/py").rename(tmp_path / "one/layers/deep/own.py")
+    (tmp_path / "two/layers/deep/own/py").rename(tmp_path / "two/layers/deep/own.py")
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_file_that_a_model_of_the_hub_points_to_in_another_repository_is_in_the_fingerprint(tmp_path: Path) -> None:
+    own = '{"auto_map": {"AutoModel": "org/code--modeling.Own", "AutoConfig": "config.Own"}}'
+    put_in_hub(tmp_path, "org/model", "a" * 40, **{"config.json": own, "tokenizer_config.json": "{}"})
+    snapshots = put_in_hub(tmp_path, "org/code", "c" * 40, **{"modeling.py": "1"}).parent
+
+    def fingerprint(*, trust: bool) -> str:
+        return HuggingFaceEmbedding("org/model", cache_folder=tmp_path, trust_remote_code=trust).fingerprint
+
+    trusted, native = fingerprint(trust=True), fingerprint(trust=False)
+    assert fingerprint(trust=True) == trusted
+    put(snapshots / ("d" * 40), **{"modeling.py": "2"})
+    (snapshots.parent / "refs" / "main").write_text("d" * 40)
+    assert fingerprint(trust=True) != trusted
+    assert fingerprint(trust=False) == native
+
+
+@pytest.mark.parametrize("marker", ["adapter_config.json", "modules.json"])
+def test_the_model_that_an_adapter_is_for_is_in_the_fingerprint(tmp_path: Path, marker: str) -> None:
+    put(tmp_path / "base", **{"model.safetensors": "1"})
+    adapter = put(tmp_path / "adapter", **{"adapter_config.json": f'{{"base_model_name_or_path": "{tmp_path}/base"}}'})
+    for other in {"modules.json", "config.json"} - {marker}:
+        (adapter / other).unlink()
+    before = HuggingFaceEmbedding(adapter).fingerprint
+    assert HuggingFaceEmbedding(adapter).fingerprint == before
+    put(tmp_path / "base", **{"model.safetensors": "other"})
+    assert HuggingFaceEmbedding(adapter).fingerprint != before
+
+
+def test_an_adapter_of_the_hub_for_a_model_of_the_hub_has_its_commit_in_the_fingerprint(tmp_path: Path) -> None:
+    named = '{"base_model_name_or_path": "org/base"}'
+    adapter = put_in_hub(tmp_path, "org/adapter", "a" * 40, **{"adapter_config.json": named})
+    absent = tmp_path / "models--org--adapter" / ".no_exist" / ("a" * 40)
+    absent.mkdir(parents=True)
+    for name in ("modules.json", "config.json"):
+        (adapter / name).unlink()
+        (absent / name).touch()
+    put_in_hub(tmp_path, "org/base", "b" * 40)
+    assert find("org/adapter", cache_folder=str(tmp_path)).elsewhere == (f"org/base@{'b' * 40}",)
+
+
 @pytest.mark.parametrize("changed", ["README.md", ".gitattributes", "checkpoint-500__model.safetensors"])
 def test_other_files_are_not(tmp_path: Path, changed: str) -> None:
     before = HuggingFaceEmbedding(model_name=put(tmp_path / "one"))
@@ -112,6 +160,7 @@ def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(t
         {"pooling": "mean"},
         {"backend": "onnx"},
         {"model_kwargs": {"attn_implementation": "eager"}},
+        {"trust_remote_code": True},
     ]
     fingerprints = {HuggingFaceEmbedding(model_name=folder, **other).fingerprint for other in others}
     assert len(fingerprints | {plain.fingerprint}) == len(others) + 1

@@ -15,7 +15,7 @@ _IRRELEVANT = {".md", ".gitattributes", ".lock"}
 
 
 def file_states(folder: Path, subfolders: Iterable[str]) -> FileStates:
-    """Look at the files at the top of a folder and in some of its subfolders; nothing is read."""
+    """Look at the files at the top of a folder and in some of its subfolders, and at all code; nothing is read."""
     found = {path.relative_to(folder).as_posix(): path.stat() for path in _files(folder, subfolders)}
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
 
@@ -29,7 +29,8 @@ def digest(folder: Path, files: FileStates) -> str:
 
 
 def _files(folder: Path, subfolders: Iterable[str]) -> Iterator[Path]:
-    places = [folder.iterdir(), *((folder / name).rglob("*") for name in subfolders if name)]
+    code = folder.rglob("*.py")  # a model's own code may import from any folder
+    places = [folder.iterdir(), code, *((folder / name).rglob("*") for name in subfolders if name)]
     for place in places:
         for path in place:
             if path.suffix not in _IRRELEVANT and not path.name.startswith(".") and path.is_file():

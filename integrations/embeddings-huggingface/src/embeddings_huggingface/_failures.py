@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pickle import UnpicklingError
 
 from embed_core.errors import (
     AuthenticationError,
@@ -12,6 +13,8 @@ from embed_core.errors import (
     ProviderError,
     ProviderUnavailableError,
 )
+
+from embeddings_huggingface._modules import foreign_code
 
 _UNREACHABLE = (
     "`{name}` is not in the local cache, and the Hugging Face hub is out of reach{why}; connect once, or run "
@@ -68,13 +71,15 @@ def _hub_failed(error: Exception, name: str) -> EmbedError | None:
 def _files_failed(error: Exception, name: str) -> EmbedError:
     text = _one_line(error)
     if "trust_remote_code" in str(error):
+        return foreign_code(name)
+    if type(error).__name__ == "SafetensorError" or isinstance(error, EOFError | UnpicklingError):
+        return ConfigurationError(f"the weights of `{name}` are damaged ({text}); download or save the model again")
+    if isinstance(error, OSError) and "safetensors" in text:
         msg = (
-            f"`{name}` brings Python code of its own, which would run on this machine; read it, "
-            "and set `trust_remote_code=True` if you trust it"
+            f"`{name}` cannot be loaded as a model: it has no weights in safetensors files ({text}); "
+            "if it has a `pytorch_model.bin` that you trust, set `model_kwargs={'use_safetensors': False}`"
         )
         return ConfigurationError(msg)
-    if type(error).__name__ == "SafetensorError" or isinstance(error, EOFError):
-        return ConfigurationError(f"the weights of `{name}` are damaged ({text}); download or save the model again")
     if isinstance(error, OSError | KeyError | ValueError):
         return ConfigurationError(f"`{name}` cannot be loaded as a model: {text}")
     return ProviderError(f"`{name}` cannot be loaded: {type(error).__name__}: {text}")

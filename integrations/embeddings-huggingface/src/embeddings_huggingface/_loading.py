@@ -8,6 +8,8 @@ from embed_core.errors import EmbedError
 
 from embeddings_huggingface import _plain, _sentence
 from embeddings_huggingface._failures import is_out_of_memory, loading_failed
+from embeddings_huggingface._gate import guarded
+from embeddings_huggingface._modules import check_classes, check_native, check_weights
 from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._weights import Encoder
@@ -25,7 +27,8 @@ def load(source: Source, options: Options) -> Encoder:
     """
     try:
         source.check_unchanged()
-        source.fetch_optional(options.cache_folder)
+        source.fetch_optional()
+        _check(source, options)
         try:
             return _load(source, options, local=True)
         except Exception as error:  # a file is missing: the hub has it, or knows the reason
@@ -41,8 +44,19 @@ def load(source: Source, options: Options) -> Encoder:
         raise loading_failed(error, source.name) from error
 
 
+def _check(source: Source, options: Options) -> None:
+    """Refuse files that would run code, or read a pickle, which the user has not allowed."""
+    modules, read, name = source.modules, source.read, source.name
+    if not options.trust_remote_code:
+        check_classes(modules, read, name)
+        check_native(source.first, read, name, options.config_kwargs)
+    if options.model_kwargs.get("use_safetensors", True):
+        check_weights(modules, read, source.has, name)
+
+
 def _load(source: Source, options: Options, *, local: bool) -> Encoder:
     options = deepcopy(options)  # the libraries change their arguments
-    if options.sparse or source.is_sentence_transformer:
-        return _sentence.load(source, options, local=local)
-    return _plain.load(source, options, local=local)
+    with guarded(safetensors=options.model_kwargs.get("use_safetensors", True)):
+        if options.sparse or source.is_sentence_transformer:
+            return _sentence.load(source, options, local=local)
+        return _plain.load(source, options, local=local)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from embed_core.forks import Lock
 from pydantic import BeforeValidator, Field, PositiveInt, PrivateAttr, field_validator
 
 from embeddings_huggingface._failures import embedding_failed
+from embeddings_huggingface._gate import UNSAFE
 from embeddings_huggingface._loading import load
 from embeddings_huggingface._runtime import Options, resolve_device
 from embeddings_huggingface._source import Source, absolute, cache_of, find, understood
@@ -28,14 +30,20 @@ def _text(value: Any) -> Any:
 
 
 def _keywords(values: Any) -> Any:
+    if isinstance(values, str):  # from a spec
+        values = json.loads(values)
     if not isinstance(values, Mapping):
         return values
     if "trust_remote_code" in values:
         msg = "`trust_remote_code` is a field of its own, so that nothing saved can set it unseen; set that"
         raise ValueError(msg)
+    if refused := sorted(UNSAFE & values.keys()):
+        msg = f"`{refused[0]}` would let files or code from elsewhere run on this machine; leave it out"
+        raise ValueError(msg)
     return {name: _text(value) if type(value).__module__ == "torch" else value for name, value in values.items()}
 
 
+_BAGS = ("model_kwargs", "processor_kwargs", "config_kwargs")
 _Text = BeforeValidator(_text)
 _Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_keywords)]
 Name: TypeAlias = Annotated[str, Field(min_length=1), _Text]
@@ -52,7 +60,7 @@ class LocalModel(Model):
     text_instruction: str | None = None
     revision: str | None = None
     cache_folder: Annotated[str | None, OPERATIONAL, _Text] = None
-    trust_remote_code: Annotated[bool, OPERATIONAL] = False
+    trust_remote_code: bool = False
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     model_kwargs: _Keywords = Field(default_factory=dict)
     processor_kwargs: _Keywords = Field(default_factory=dict)
@@ -61,6 +69,12 @@ class LocalModel(Model):
     _found: tuple[Any, Source] | None = PrivateAttr(default=None)
     _held: Weights | None = PrivateAttr(default=None)
     _finding: Any = PrivateAttr(default_factory=Lock)
+
+    @classmethod
+    def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
+        """Return the deeds that only the user may allow: foreign code, and arguments that reach the loaders unseen."""
+        bags = {name: "gives the loaders of transformers arguments of its own" for name in _BAGS if saved.get(name)}
+        return super().needs_consent(saved) | bags
 
     @field_validator("model_name")
     @classmethod
@@ -122,18 +136,20 @@ class LocalModel(Model):
     def _content(self) -> dict[str, Any]:
         """Return the part of the space that stands for files or weights."""
         source = self._source()
-        return {"model_name": source.identity(), "revision": source.commit}
+        elsewhere = {"elsewhere": source.elsewhere} if source.elsewhere else {}
+        return {"model_name": source.identity(), "revision": source.commit, **elsewhere}
 
     def _source(self) -> Source:
         """Return the model's files, which stay the same for good: its vectors are cached under their digest."""
-        wanted = (self.model_name, self.revision, self._is_plain())
+        wanted = (self.model_name, self.revision, self._is_plain(), self.trust_remote_code)
         with self._finding:
             if self._found is None or self._found[0] != wanted:
                 self._found = wanted, self._find()
             return self._found[1]
 
     def _find(self) -> Source:
-        return find(self.model_name, self.revision, cache_of(self.cache_folder), plain=self._is_plain())
+        cache = cache_of(self.cache_folder)
+        return find(self.model_name, self.revision, cache, plain=self._is_plain(), code=self.trust_remote_code)
 
     def _is_plain(self) -> bool:
         """Tell whether files of sentence-transformers are left aside."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from typing import Any
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._digest import FileStates, digest, file_states
-from embeddings_huggingface._failures import is_unreachable, loading_failed
+from embeddings_huggingface._failures import loading_failed
+from embeddings_huggingface._hub import commit_of, hub_file, known, no_connection
+from embeddings_huggingface._modules import MODULES, Module, mapping, modules_of, with_routes
 
 _log = logging.getLogger("embeddings_huggingface")
 
-_MODULES, _ROUTER = "modules.json", "router_config.json"
+_ADAPTER = "adapter_config.json"
 _SETTINGS, _LENGTHS = "config_sentence_transformers.json", "sentence_bert_config.json"
-_MARKERS = (_MODULES, "config.json", "adapter_config.json")
+_MARKERS = (MODULES, "config.json", _ADAPTER)
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")} | {
     "ViT-B/32": "openai/clip-vit-base-patch32",
     "ViT-B/16": "openai/clip-vit-base-patch16",
@@ -38,22 +40,36 @@ class Source:
         marker: a file at the top of it, which is there.
         commit: the commit of a repository, so that a model cannot change under a fingerprint; None for a folder.
         files: the files of a folder when it was found; empty for a repository.
+        elsewhere: the identities of other models and repositories that its files point to.
+        cache: where repositories are cached; None means the hub's own place.
     """
 
     name: str
     marker: Path
     commit: str | None = None
     files: FileStates = ()
+    elsewhere: tuple[str, ...] = ()
+    cache: str | None = field(default=None, compare=False)
 
     @property
     def is_sentence_transformer(self) -> bool:
         """Whether it lists the modules of a `SentenceTransformer`."""
-        return self.marker.name == _MODULES
+        return self.marker.name == MODULES
+
+    @property
+    def modules(self) -> list[Module]:
+        """The modules of a `SentenceTransformer`; none of another model."""
+        return modules_of(self.read) if self.is_sentence_transformer else []
+
+    @property
+    def first(self) -> Module:
+        """The module that holds the transformer, if there is one."""
+        return next(iter(self.modules), Module("", ""))
 
     @property
     def normalizes(self) -> bool:
         """Whether the model's own modules end in one that makes vectors unit length."""
-        return any(module.get("type", "").endswith(".Normalize") for module in _modules(self.marker))
+        return any(module.name == "Normalize" for module in self.modules)
 
     def identity(self) -> str:
         """Return the part that decides vectors: the content of a folder, or repository and commit."""
@@ -61,19 +77,33 @@ class Source:
             return f"{self.name}@{self.commit}"
         return f"folder:{digest(Path(self.name), self.files)}"
 
-    def fetch_optional(self, cache_folder: str | None) -> None:
+    def read(self, file: str) -> Any:
+        """Return the JSON content of a file; None where there is none."""
+        path = self._path(file)
+        return None if path is None else _json(path)
+
+    def has(self, file: str) -> bool:
+        """Tell whether there is a file; one of the hub is fetched."""
+        return self._path(file) is not None
+
+    def _path(self, file: str) -> Path | None:
+        if self.commit is not None:
+            return hub_file(self.name, file, self.commit, self.cache)
+        path = Path(self.name, file)
+        return path if path.is_file() else None
+
+    def fetch_optional(self) -> None:
         """Fetch the optional files that decide vectors, where the cache does not know of them.
 
         Loading fails without the others, so it fetches them.
         """
         if self.commit is None or not self.is_sentence_transformer:
             return
-        first = _modules(self.marker)[0].get("path", "")
-        files = (_SETTINGS, f"{first}/{_LENGTHS}".lstrip("/"))
-        unknown = [file for file in files if _known(self.name, file, self.commit, cache_folder) is None]
+        files = (_SETTINGS, self.first.file(_LENGTHS))
+        unknown = [file for file in files if known(self.name, file, self.commit, self.cache) is None]
         try:
             for file in unknown:
-                _hub_file(self.name, file, self.commit, cache_folder)
+                hub_file(self.name, file, self.commit, self.cache)
         except Exception as error:  # a cached model is most often whole, if somebody else put it there
             _log.warning(
                 "`%s` is taken as it is in the cache; the hub did not say whether it has %s (%s)",
@@ -84,7 +114,7 @@ class Source:
 
     def is_reachable(self) -> bool:
         """Tell whether there is a connection to where the model comes from."""
-        return _no_connection(self.name, self.marker.name, self.commit) is None
+        return no_connection(self.name, self.marker.name, self.commit) is None
 
     def check_unchanged(self) -> None:
         """Refuse a folder that was written to since it was found.
@@ -122,11 +152,17 @@ def _release(name: str) -> str:
     return _SHORT[name]
 
 
-def find(name: str, revision: str | None = None, cache_folder: str | None = None, *, plain: bool = False) -> Source:
-    """Find a model's files; of a repository only a small file is fetched, and only if none is cached.
+def find(
+    name: str, revision: str | None = None, cache_folder: str | None = None, *, plain: bool = False, code: bool = False
+) -> Source:
+    """Find a model's files; of a repository only small files are fetched, and only if they are not cached.
 
-    `revision=None` takes the cached commit of the main branch, or the newest commit; `plain` leaves files of
-    sentence-transformers aside.
+    Args:
+        name: a folder or a repository.
+        revision: of a repository; None takes the cached commit of the main branch, or the newest commit.
+        cache_folder: where repositories are cached.
+        plain: whether files of sentence-transformers are left aside.
+        code: whether code that the files name may run, so that it decides vectors too.
 
     Raises:
         ConfigurationError: there is no such folder or repository, or it holds no model.
@@ -134,8 +170,37 @@ def find(name: str, revision: str | None = None, cache_folder: str | None = None
     """
     markers = _MARKERS[1:] if plain else _MARKERS
     if looks_like_a_path(name):
-        return _folder(Path(name).expanduser(), markers)
-    return _repository(name, revision, cache_folder, markers)
+        source = _folder(Path(name).expanduser(), markers)
+    else:
+        source = _repository(name, revision, cache_folder, markers)
+    source = replace(source, cache=cache_folder)
+    return replace(source, elsewhere=(*_base(source), *(_code(source) if code else ())))
+
+
+def _base(source: Source) -> Iterator[str]:
+    """Yield the identity of the model that an adapter is for."""
+    first = source.first
+    asked = source.commit is None or source.marker.name == _ADAPTER or first.name == "Transformer"
+    if not asked or (source.commit is not None and source.has(first.file("config.json"))):
+        return  # most often, and then the hub is asked for a file less
+    name = mapping(source.read(first.file(_ADAPTER))).get("base_model_name_or_path")
+    if name:
+        base = find(name, None, source.cache)
+        yield from (base.identity(), *base.elsewhere)
+
+
+def _code(source: Source) -> Iterator[str]:
+    """Yield the identities of other repositories with code for this model, named as `repository--module.Class`."""
+    named = [module.type for module in source.modules]
+    for file in ("config.json", "tokenizer_config.json"):
+        for value in mapping(mapping(source.read(source.first.file(file))).get("auto_map")).values():
+            named += value if isinstance(value, list) else [value]
+    for one in sorted({str(one) for one in named if "--" in str(one)}):
+        repository, _, code = one.partition("--")
+        if looks_like_a_path(repository):
+            yield f"folder:{digest(Path(repository), file_states(Path(repository), []))}"
+        elif (path := hub_file(repository, f"{code.partition('.')[0]}.py", None, source.cache)) is not None:
+            yield f"{repository}@{commit_of(path)}"
 
 
 def cache_of(folder: str | None) -> str | None:
@@ -148,7 +213,7 @@ def cached_models() -> list[str]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folder = Path(cache_of(None) or HF_HUB_CACHE)
-    found = (path for path in folder.glob(f"models--*--*/snapshots/*/{_MODULES}") if not _is_sparse(path))
+    found = (path for path in folder.glob(f"models--*--*/snapshots/*/{MODULES}") if not _is_sparse(path))
     return sorted({"/".join(path.relative_to(folder).parts[0].split("--", 2)[1:]) for path in found})
 
 
@@ -173,17 +238,11 @@ def _folder(path: Path, expected: Sequence[str]) -> Source:
 
 
 def _look(folder: Path, marker: Path) -> FileStates:
-    folders = [module.get("path", "") for module in _modules(marker)]
-    routers = [path for name in folders if (path := folder / name / _ROUTER).is_file()]
-    routes = [(path.parent / name).relative_to(folder) for path in routers for name in _json(path).get("types", {})]
-    return file_states(folder, [*folders, *map(str, routes), "onnx", "openvino"])
+    def read(file: str) -> Any:
+        return _json(folder / file) if (folder / file).is_file() else None
 
-
-def _modules(marker: Path) -> list[dict[str, Any]]:
-    if marker.name != _MODULES:
-        return []
-    modules: list[dict[str, Any]] = _json(marker)
-    return modules
+    modules = modules_of(read) if marker.name == MODULES else []
+    return file_states(folder, [*(module.path for module in with_routes(modules, read)), "onnx", "openvino"])
 
 
 def _json(path: Path) -> Any:
@@ -208,52 +267,11 @@ def _repository(name: str, revision: str | None, folder: str | None, markers: Se
 
 def _in_repository(repository: str, revision: str | None, folder: str | None, markers: Sequence[str]) -> Source:
     for marker in markers:
-        path = _hub_file(repository, marker, revision, folder)
+        path = hub_file(repository, marker, revision, folder)
         if path is not None:
-            commit = path.parts[path.parts.index("snapshots") + 1]
-            return Source(repository, path, commit=commit)
+            return Source(repository, path, commit=commit_of(path))
     msg = f"`{repository}` holds no model, for it has none of {_listed(markers)}; choose another one"
     raise ConfigurationError(msg)
-
-
-def _hub_file(repository: str, file: str, revision: str | None, folder: str | None) -> Path | None:
-    """Return the path of a repository's file in the cache, fetched if need be; None says the repository has none."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    known = _known(repository, file, revision, folder)
-    if known is not None:
-        return Path(known) if isinstance(known, str) else None
-    if (error := _no_connection(repository, file, revision)) is not None:
-        raise error
-    try:
-        return Path(hf_hub_download(repository, file, cache_dir=folder, revision=revision))
-    except LocalEntryNotFoundError:  # a subclass of the next one that says nothing about the repository
-        raise
-    except EntryNotFoundError:
-        return None
-
-
-def _no_connection(repository: str, file: str, revision: str | None) -> Exception | None:
-    """Ask the hub for a file once; return the error where there is no connection, and nothing else.
-
-    A download tries for half a minute before it fails, and so does the download of every other file.
-    """
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
-
-    try:
-        get_session().head(hf_hub_url(repository, file, revision=revision), timeout=HF_HUB_ETAG_TIMEOUT)
-    except Exception as error:  # an answer of the hub is for the download to tell
-        return error if is_unreachable(error) else None
-    return None
-
-
-def _known(repository: str, file: str, revision: str | None, folder: str | None) -> object:
-    """Return a cached file's path, something else where the repository is known to have none, None if nobody knows."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return try_to_load_from_cache(repository, file, cache_dir=folder, revision=revision)
 
 
 def _listed(files: Sequence[str]) -> str:

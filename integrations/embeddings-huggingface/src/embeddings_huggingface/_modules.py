@@ -1,0 +1,140 @@
+"""The modules of a model of sentence-transformers, and the classes that its files name for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import Any, TypeAlias
+
+from embed_core.errors import ConfigurationError
+
+Read: TypeAlias = Callable[[str], Any]
+"""Returns the JSON content of a model's file, by its path within the model; None where there is no such file."""
+
+MODULES = "modules.json"
+
+_MODULE = re.compile(r"sentence_transformers\.(\w+\.)*(models|modules)(\.\w+)+")
+_LAYER = re.compile(r"torch\.nn\.modules\.\w+\.\w+")
+_NAMES_A_CLASS = {  # a module's type, with the file and the key that name one more class
+    "Dense": ("config.json", "activation_function"),
+    "WordEmbeddings": ("wordembedding_config.json", "tokenizer_class"),
+}
+_ROUTERS = {"Router", "Asym"}
+_WITH_WEIGHTS = {  # beside those that transformers loads
+    *("CNN", "Dense", "LSTM", "LayerNorm", "SparseAutoEncoder", "SparseStaticEmbedding", "StaticEmbedding"),
+    *("WeightedLayerPooling", "WordEmbeddings"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One step from an input to its vector.
+
+    Attributes:
+        type: its class, as `package.module.Class`.
+        path: the folder of its files within the model; empty for the model's own.
+    """
+
+    type: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return self.type.rpartition(".")[2]
+
+    def file(self, name: str) -> str:
+        """Return the path of one of its files within the model."""
+        return f"{self.path}/{name}".lstrip("/")
+
+
+def modules_of(read: Read) -> list[Module]:
+    """Return the modules that `modules.json` lists; none where there is no such file.
+
+    Raises:
+        ConfigurationError: the file has another shape, or names a folder that is not within the model.
+    """
+    try:
+        return [_within(Module(str(entry["type"]), str(entry.get("path", "")))) for entry in read(MODULES) or []]
+    except (AttributeError, KeyError, TypeError) as error:
+        msg = f"`{MODULES}` is damaged: it must list modules with `type` and `path`; save or download the model again"
+        raise ConfigurationError(msg) from error
+
+
+def with_routes(modules: list[Module], read: Read) -> Iterator[Module]:
+    """Yield modules, and after a router those that it chooses from."""
+    for module in modules:
+        yield module
+        if module.name in _ROUTERS:
+            settings = mapping(read(module.file("router_config.json"))) or mapping(read(module.file("config.json")))
+            routes = mapping(settings.get("types")).items()
+            yield from with_routes([_within(Module(str(type_), module.file(name))) for name, type_ in routes], read)
+
+
+def check_classes(modules: list[Module], read: Read, name: str) -> None:
+    """Refuse files that name a class which is neither a module of sentence-transformers nor a layer of torch.
+
+    Loading imports such a class: code beside the files, or that of any installed package.
+
+    Raises:
+        ConfigurationError: a class is foreign.
+    """
+    for module in with_routes(modules, read):
+        if not _MODULE.fullmatch(module.type):
+            raise foreign_code(name, module.type)
+        file, key = _NAMES_A_CLASS.get(module.name, ("", ""))
+        named = mapping(read(module.file(file))).get(key) if file else None
+        if isinstance(named, str) and not (_MODULE.fullmatch(named) or _LAYER.fullmatch(named)):
+            raise foreign_code(name, named)
+
+
+def check_native(first: Module, read: Read, name: str, config_kwargs: Mapping[str, Any]) -> None:
+    """Refuse a model with code of its own for which transformers would take a class that it happens to know.
+
+    Raises:
+        ConfigurationError: its `auto_map` names code.
+    """
+    named = config_kwargs.get("auto_map", mapping(read(first.file("config.json"))).get("auto_map"))
+    if named:
+        code = next(iter(mapping(named).values()), named)
+        raise foreign_code(name, str(code), "; `config_kwargs={'auto_map': {}}` takes transformers' own class")
+
+
+def mapping(content: Any) -> Mapping[str, Any]:
+    """Return the content of a file of settings; an empty mapping where there is none, or something else."""
+    return content if isinstance(content, Mapping) else {}
+
+
+def check_weights(modules: list[Module], read: Read, has: Callable[[str], bool], name: str) -> None:
+    """Refuse modules whose weights are a pickle only, which sentence-transformers would read.
+
+    Raises:
+        ConfigurationError: a module has a `pytorch_model.bin` and no file of safetensors.
+    """
+    for module in with_routes(modules, read):
+        pickle = module.file("pytorch_model.bin")
+        if module.name in _WITH_WEIGHTS and not has(module.file("model.safetensors")) and has(pickle):
+            msg = (
+                f"`{name}` has weights in a pickle, `{pickle}`; save the model again with safetensors, "
+                "or if you trust it, set `model_kwargs={'use_safetensors': False}`"
+            )
+            raise ConfigurationError(msg)
+
+
+def foreign_code(name: str, code: str = "", otherwise: str = "") -> ConfigurationError:
+    """Return the error for code that comes with a model and that nobody has allowed."""
+    which = f" (`{code}`)" if code else ""
+    return ConfigurationError(
+        f"`{name}` brings Python code of its own{which}, which would run on this machine; read it, "
+        f"and set `trust_remote_code=True` if you trust it{otherwise}"
+    )
+
+
+def _within(module: Module) -> Module:
+    path = PureWindowsPath(module.path)  # it understands both kinds of slashes
+    if path.anchor or ".." in path.parts:
+        msg = f"a module's folder is `{module.path}`, which lies outside of the model; do not use such a model"
+        raise ConfigurationError(msg)
+    return module
