@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 from embed_core import MockEmbedding
+from embed_core._engine import cache_of
 from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError, ConfigurationError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
@@ -216,6 +217,17 @@ def test_a_damaged_entry_is_a_miss_and_is_replaced(tmp_path, embed):
     model.embeddings_cache.close()
 
 
+def test_a_whole_entry_under_the_key_of_another_is_a_miss(store, embed):
+    model, texts = MockEmbedding(embeddings_cache=store), [str(number) for number in range(20)]
+    expected = embed(model, texts)
+    keys = cache_of(model, store).keys("text", texts)
+    values = store.get_many(keys)
+    store.put_many(dict(zip(keys, [values[key] for key in keys[1:] + keys[:1]], strict=True)))
+    model.reset()
+    assert same_bits(embed(model, texts), expected)
+    assert model.input_count == 20
+
+
 class Undeclared(MockEmbedding):
     """A mock that, as many providers do, shows its dimension only with its first answer, and may change it."""
 
@@ -246,7 +258,7 @@ def test_a_cache_that_mixes_dimensions_is_trusted_in_neither(embed):
     model = Undeclared(embed_dim=6, embeddings_cache=store)
     embed(model, ["a", "b", "c"])
     key = next(iter(store._entries))
-    store.put_many({key: Dense().encode(np.ones((1, 4)))[0]})
+    store.put_many(Dense().encode([key], np.ones((1, 4))))
     fresh = Undeclared(embed_dim=6, embeddings_cache=store)
     assert same_bits(embed(fresh, ["a", "b", "c"]), MockEmbedding(embed_dim=6).embed_texts(["a", "b", "c"]))
 

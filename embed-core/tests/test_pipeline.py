@@ -516,6 +516,16 @@ class TestFailures:
         assert run(pipeline, documents(a="x", b="y")).unchanged == ["a", "b"]
         store.close()
 
+    def test_a_note_under_the_key_of_another_is_not_believed(self, run):
+        store = MemoryKVStore()
+        pipeline = IngestionPipeline([Upper()], cache=store)
+        run(pipeline, documents(a="x", b="y"))
+        entries = dict(store._entries)
+        store.put_many(dict(zip(entries, [*entries.values()][1:] + [*entries.values()][:1], strict=True)))
+        again = run(pipeline, documents(a="x", b="y"))
+        assert [node.text for node in again] == ["X", "Y"]
+        assert (again.added, again.stale) == (["a", "b"], [])
+
     @pytest.mark.parametrize("wrong", [["text"], "text", Document(text="x"), [None], [{"text": "x"}]])
     def test_what_is_no_node_is_refused_at_once(self, run, wrong):
         model = MockEmbedding()

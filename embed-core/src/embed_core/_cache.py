@@ -42,7 +42,7 @@ class Cache:
 
     def keep(self, keys: Iterable[bytes], vectors: Vectors) -> None:
         """Store vectors; a store that fails is reported and bypassed."""
-        self._or(None, "written", lambda: self.store.put_many(dict(zip(keys, self.rows.encode(vectors), strict=True))))
+        self._or(None, "written", lambda: self.store.put_many(self.rows.encode(keys, vectors)))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Remove the entries of these keys, where there are any."""

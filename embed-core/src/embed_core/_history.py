@@ -34,12 +34,16 @@ class History:
         """Return the values that are there; a damaged one is left out."""
         blobs: dict[bytes, bytes] = _or({}, lambda: self.store.get_many(list(dict.fromkeys(keys))))
         parts = {key: (blob[:_CHECKSUM_BYTES], blob[_CHECKSUM_BYTES:]) for key, blob in blobs.items()}
-        return {key: json.loads(text) for key, (checksum, text) in parts.items() if checksum == _checksum(text)}
+        return {
+            key: json.loads(text)
+            for key, (checksum, text) in parts.items()
+            if checksum in {_checksum(text, key), _checksum(text)}  # older: without its key
+        }
 
     def write(self, values: Mapping[bytes, Any]) -> None:
         """Store values."""
         texts = {key: json.dumps(value).encode() for key, value in values.items()}
-        _or(None, lambda: self.store.put_many({key: _checksum(text) + text for key, text in texts.items()}))
+        _or(None, lambda: self.store.put_many({key: _checksum(text, key) + text for key, text in texts.items()}))
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Remove the values of some keys."""
@@ -91,8 +95,8 @@ def _image_digest(image: Any) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _checksum(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES).digest()
+def _checksum(content: bytes, key: bytes = b"") -> bytes:
+    return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES, key=key).digest()
 
 
 def _or(otherwise: T, action: Callable[[], T]) -> T:

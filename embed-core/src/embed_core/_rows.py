@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,18 @@ class Rows(ABC):
     def fits(self, size: int, dimension: int | None) -> bool:
         """Tell whether that many bytes can be a row, of that dimension where it is known."""
 
-    def encode(self, vectors: NDArray[Any]) -> list[bytes]:
-        """Return each row as it lies in a store: its bytes, and their CRC-32."""
-        return [row + zlib.crc32(row).to_bytes(_CRC, "little") for row in self.pack(vectors)]
+    def encode(self, keys: Iterable[bytes], vectors: NDArray[Any]) -> dict[bytes, bytes]:
+        """Return each row as it lies in a store: its bytes, and the CRC-32 of its key and these bytes."""
+        rows = zip(keys, self.pack(vectors), strict=True)
+        return {key: row + zlib.crc32(row, zlib.crc32(key)).to_bytes(_CRC, "little") for key, row in rows}
 
     def decode(self, blobs: Mapping[bytes, bytes], dimension: int | None = None) -> dict[bytes, Any]:
-        """Return the row, read-only, of each blob that is whole; a damaged one is left out."""
+        """Return the row, read-only, of each blob that is whole and its key's own; any other is left out."""
         return {
             key: self.unpack(blob, len(blob) - _CRC)
             for key, blob in blobs.items()
-            if self.fits(len(blob) - _CRC, dimension) and zlib.crc32(blob) == _WHOLE
+            if self.fits(len(blob) - _CRC, dimension)
+            and (zlib.crc32(blob, zlib.crc32(key)) == _WHOLE or zlib.crc32(blob) == _WHOLE)  # older: without its key
         }
 
 
