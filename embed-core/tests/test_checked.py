@@ -1,6 +1,7 @@
 """An answer that does not fit the question is a named error, on every path."""
 
 import asyncio
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from embed_core.errors import (
     ProviderUnavailableError,
     RateLimitError,
 )
-from embed_core.kvstore import MemoryKVStore
+from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent
+from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.middleware.retried import RetryPolicy
 from embed_core.testing import ScriptedEmbedding
+from pydantic import PrivateAttr
 
 TEXTS = [f"text {number}" for number in range(7)]
 
@@ -188,3 +191,47 @@ def test_a_hook_names_positions_in_its_batch_and_the_caller_hears_its_own():
     with pytest.raises(ProviderError) as caught:
         ScriptedEmbedding(embed_batch_size=3, script=fail).embed_texts(TEXTS)
     assert set(caught.value.failed) == {3, 4, 5}
+
+
+class Reusing(ScriptedEmbedding):
+    """Answers with the same array every time, as code that saves allocations does; one thread at a time can use it."""
+
+    io_bound: ClassVar[bool] = False
+    _array: np.ndarray = PrivateAttr(default_factory=lambda: np.zeros((64, 6), np.float32))
+
+    def _get_text_embeddings(self, texts):
+        answer = self._array[: len(texts)]
+        answer[:] = super()._get_text_embeddings(texts)
+        return answer
+
+    async def _aget_text_embeddings(self, texts):
+        return self._get_text_embeddings(texts)
+
+
+@pytest.mark.parametrize("batch", [2, 7, 64])
+@pytest.mark.parametrize("store", [None, "memory", "file"])
+def test_an_array_that_a_hook_uses_again_changes_no_vector(tmp_path, batch, store):
+    expected = ScriptedEmbedding(embed_dim=6).embed_texts(TEXTS)
+    stores = {"memory": MemoryKVStore, "file": lambda: SQLiteKVStore(tmp_path / "cache.db")}
+    cache = stores[store]() if store else None
+    model = Reusing(embed_dim=6, embed_batch_size=batch, num_workers=3, embeddings_cache=cache)
+    told = []
+
+    async def tell(event):
+        if isinstance(event, EmbeddingEndEvent):
+            told.append((event.chunks, event.embeddings))
+            for _ in range(5):  # other calls go on meanwhile
+                await asyncio.sleep(0)
+
+    async def main():
+        calls = (model.aembed_texts([*TEXTS, f"call {number}"]) for number in range(5))
+        return [vectors[: len(TEXTS)] for vectors in await asyncio.gather(*calls)]
+
+    model.callback_manager = CallbackManager([tell])
+    found = [*asyncio.run(main()), model.embed_texts(TEXTS), np.concatenate(list(model.stream_texts(TEXTS)))]
+    model.embed_texts(["another"])
+    assert all(np.array_equal(vectors, expected) for vectors in found)
+    for texts, vectors in told:
+        assert np.array_equal(vectors, ScriptedEmbedding(embed_dim=6).embed_texts(texts))
+    if cache is not None:
+        cache.close()

@@ -103,7 +103,7 @@ class Dense(Rows):
                 raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", odd)
         try:
             with np.errstate(over="ignore"):  # a number beyond float32 is found to be infinite below
-                vectors = np.ascontiguousarray(answer, dtype=np.float32)
+                vectors = np.array(answer, np.float32, order="C")  # a copy: a hook may use its array again
         except Exception as error:
             raise MisfitError(f"something that is no array of numbers ({error})") from error
         if vectors.ndim != 2 or not vectors.shape[1]:
