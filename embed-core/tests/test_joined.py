@@ -4,12 +4,15 @@ import asyncio
 import itertools
 import threading
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from embed_core.errors import QuotaExceededError
+from embed_core.instrumentation import CallbackManager, EmbeddingCacheEvent
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
+from pydantic import PrivateAttr
 
 TEXTS = [f"text {number}" for number in range(12)]
 
@@ -156,3 +159,81 @@ def test_many_threads_share_one_model_and_one_file(tmp_path):
     assert all(np.array_equal(vectors, expected) for vectors in found)
     assert set(sent(model).values()) == {1}
     store.close()
+
+
+class AsksItself(ScriptedEmbedding):
+    """A hook that calls its own model, for the text it was asked for and for others."""
+
+    _nested: list[Any] = PrivateAttr(default_factory=list)
+
+    def _get_text_embeddings(self, texts):
+        if not self._nested:
+            self._nested.append(None)
+            self._nested.append(self.embed_texts([*texts, "another"]))
+        return super()._get_text_embeddings(texts)
+
+    async def _aget_text_embeddings(self, texts):
+        if not self._nested:
+            self._nested.append(None)
+            self._nested.append(await self.aembed_texts([*texts, "another"]))
+        return super()._get_text_embeddings(texts)
+
+
+class HandlerThatAsks(CallbackManager):
+    """Handlers that call the model they hear about, when its provider call starts and when it ends."""
+
+    def __init__(self, model, *, is_async):
+        self._model, self._asked = model, []
+        super().__init__([self.ask_async if is_async else self.ask])
+
+    def ask(self, event):
+        if len(self._asked) < 2 and not isinstance(event, EmbeddingCacheEvent):
+            self._asked.append(event)
+            self._model.embed_texts([*event.chunks, "another"])
+
+    async def ask_async(self, event):
+        if len(self._asked) < 2 and not isinstance(event, EmbeddingCacheEvent):
+            self._asked.append(event)
+            await self._model.aembed_texts([*event.chunks, "another"])
+
+
+@pytest.mark.parametrize("who", ["hook", "handler", "async handler"])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_hook_or_handler_that_calls_its_own_model_never_waits_for_itself(who, workers, colour):
+    kind = AsksItself if who == "hook" else ScriptedEmbedding
+    model = kind(embed_batch_size=5, num_workers=workers, embeddings_cache=MemoryKVStore())
+    if who != "hook":
+        model.callback_manager = HandlerThatAsks(model, is_async=who == "async handler")
+    found = []
+
+    def work():
+        found.append(model.embed_texts(TEXTS) if colour == "sync" else asyncio.run(model.aembed_texts(TEXTS)))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert np.array_equal(found[0], ScriptedEmbedding().embed_texts(TEXTS))
+
+
+def test_two_hooks_that_call_each_other_s_texts_never_wait_for_each_other():
+    both = threading.Barrier(2)
+
+    class AsksTheOther(ScriptedEmbedding):
+        def _get_text_embeddings(self, texts):
+            if self.call_count < 2:
+                super()._get_text_embeddings(texts)
+                both.wait(60)
+                self.embed_texts(["b" if texts == ["a"] else "a"])
+            return super()._get_text_embeddings(texts)
+
+    model, found = AsksTheOther(embeddings_cache=MemoryKVStore()), {}
+    threads = [
+        threading.Thread(target=lambda text=text: found.setdefault(text, model.embed_texts([text])), daemon=True)
+        for text in ("a", "b")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(found) == ["a", "b"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -103,17 +104,24 @@ async def _vector(pending: Pending) -> Vectors | None:
     return await asyncio.shield(asyncio.wrap_future(pending.vector))
 
 
+_SENDING: ContextVar[bool] = ContextVar("embed_core_sending", default=False)
+"""Whether this context is that of a hook, or of a handler that is told of its call: others wait for its inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """Waits for inputs that another call of the same model is embedding, after sending those that no call is.
 
-    Sending before waiting is why two calls can never wait for each other.
+    A call waits only while nobody waits for it: it sends before it waits, and the call of a hook or of a handler waits
+    for none. So no two calls wait for each other, and none for itself.
     """
 
     cache: Cache
     in_flight: InFlight = field(default_factory=InFlight)
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
+        if _SENDING.get():
+            return await next(request)
         result = Result(len(request.inputs))
         rows: Sequence[int] = range(len(request.inputs))
         while rows:
@@ -128,10 +136,12 @@ class Joined:
         """Return the result of a request, and the rows that other calls embed; a cancelled call gives none."""
         keys, result = self.cache.keys_of(request), Result(len(request.inputs))
         mine, others = self.in_flight.claim(dict.fromkeys(keys), io)
+        outside = _SENDING.set(True)
         try:
             if mine:
                 await self._embed(request, keys, mine, result, next, io)
         finally:
+            _SENDING.reset(outside)
             self._settle(keys, mine, result)
         for key, one in others.items():
             vector = await io.call(one.vector.result, partial(_vector, one))
