@@ -1,7 +1,6 @@
 """Section 5 of the contract: what the cache saves, and what it never spoils."""
 
 import asyncio
-import logging
 import sqlite3
 import threading
 
@@ -11,7 +10,7 @@ from embed_core import MockEmbedding
 from embed_core._engine import cache_of
 from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError, ConfigurationError
-from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
+from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,18 +39,25 @@ class Prompted(MockEmbedding):
     text_prompt: str = ""
 
 
-class BrokenStore(KVStore):
-    """Fails at everything, as a full or unmounted disk does."""
+class BrokenStore(MemoryKVStore):
+    """Fails at everything, as a full or unmounted disk does, until it is mended."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.broken = 0, True
 
     def get_many(self, keys):
-        raise OSError("the disk is gone")
+        self._ask()
+        return super().get_many(keys)
 
-    put_many = delete_many = get_many
+    def put_many(self, items):
+        self._ask()
+        super().put_many(items)
 
-    def clear(self):
-        raise OSError("the disk is gone")
-
-    __len__ = size_in_bytes = clear
+    def _ask(self):
+        self.asked += 1
+        if self.broken:
+            raise OSError("the disk is gone")
 
 
 def same_bits(one, other):
@@ -178,14 +184,47 @@ def test_an_error_accounts_for_hits_and_duplicates_too(store, embed):
     assert same_bits(np.array(caught.value.completed[3]), known[0])
 
 
-def test_a_store_that_fails_is_reported_and_bypassed(embed, caplog):
-    texts = ["a", "b", "a"]
-    with caplog.at_level(logging.WARNING, "embed_core.cache"):
-        vectors = embed(MockEmbedding(embeddings_cache=BrokenStore()), texts)
-    assert same_bits(vectors, MockEmbedding().embed_texts(texts))
-    assert "could not be read and is bypassed" in caplog.text
-    assert "could not be written and is bypassed" in caplog.text
-    assert "the disk is gone" in caplog.text
+def test_a_store_that_fails_is_reported_once_and_left_alone_for_a_while(embed, caplog):
+    store, texts = BrokenStore(), [str(number) for number in range(10)]
+    model = MockEmbedding(embeddings_cache=store, embed_batch_size=1, num_workers=3)
+    for _ in range(3):
+        assert same_bits(embed(model, texts), MockEmbedding().embed_texts(texts))
+    assert store.asked == 1
+    (told,) = caplog.records
+    assert told.getMessage() == "the embeddings cache failed and is bypassed for 60 seconds: the disk is gone"
+    assert (told.name, told.levelname, bool(told.exc_info)) == ("embed_core.cache", "WARNING", False)
+
+
+def test_a_store_that_works_again_is_used_again(embed):
+    store = BrokenStore()
+    store.rest_seconds = 0
+    model = MockEmbedding(embeddings_cache=store)
+    embed(model, ["a"])
+    store.broken = False
+    embed(model, ["a"])
+    embed(model, ["a"])
+    assert model.input_count == 2
+
+
+def test_a_file_that_another_program_keeps_locked_costs_one_wait(tmp_path, embed, caplog):
+    class Counted(SQLiteKVStore):
+        puts = 0
+
+        def put_many(self, items):
+            self.puts += 1
+            super().put_many(items)
+
+    store = Counted(tmp_path / "cache.db", timeout=0.02)
+    store.put_many({})
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    model = MockEmbedding(embeddings_cache=store, embed_batch_size=1)
+    embed(model, [str(number) for number in range(10)])
+    other.close()
+    assert store.puts == 2
+    (told,) = caplog.messages
+    assert f"`{store.path}` cannot be used (database is locked); another process keeps it locked" in told
+    store.close()
 
 
 def test_a_file_that_is_no_database_is_reported_and_bypassed(tmp_path, embed, caplog):

@@ -77,7 +77,7 @@ def test_a_cache_that_cannot_be_used_is_told_in_lines_and_with_debug_in_full(tmp
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         assert done.stdout.startswith("[")
         said[more] = done.stderr
-    assert "Warning: the embeddings cache could not be read and is bypassed: the store `" in said[()]
+    assert "Warning: the embeddings cache failed and is bypassed for 60 seconds: the store `" in said[()]
     assert all(line.startswith("Warning: ") for line in said[()].splitlines())
     assert "Traceback" in said["--debug",]
 

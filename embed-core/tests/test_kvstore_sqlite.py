@@ -397,6 +397,41 @@ def test_a_lock_that_is_never_released_ends_in_a_named_error(path):
     store.close()
 
 
+def test_threads_that_queue_for_a_locked_file_share_one_wait(path, monkeypatch):
+    statements, connect_, together, errors = [], sqlite3.connect, threading.Barrier(8), []
+
+    def connect(*args, **options):
+        connection = connect_(*args, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    store = SQLiteKVStore(path, timeout=1)
+    store.put_many({b"a": b"1"})
+    other = connect_(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    statements.clear()
+
+    def write():
+        together.wait()
+        try:
+            store.put_many({b"b": b"2"})
+        except StoreError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    assert len(errors) == 8
+    assert all("end that process" in error for error in errors)
+    assert statements.count("BEGIN IMMEDIATE") < 8
+    store.put_many({b"b": b"2"})
+    store.close()
+
+
 def test_a_new_file_that_stays_locked_ends_in_a_named_error(path):
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

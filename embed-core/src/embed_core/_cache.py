@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from embed_core import _space
 from embed_core._rows import Rows
 from embed_core._space import Dimension
 from embed_core._types import Kind, Request, Vectors
-from embed_core.kvstore import KVStore
-
-T = TypeVar("T")
-
-_log = logging.getLogger("embed_core.cache")
+from embed_core.kvstore import KVStore, attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +31,14 @@ class Cache:
         return request.keys or self.keys(request.kind, request.inputs)
 
     def known(self, keys: Iterable[bytes]) -> dict[bytes, Vectors]:
-        """Return the vectors that are there; a store that fails is reported and holds none."""
+        """Return the vectors that are there; a store that fails holds none."""
         wanted = list(dict.fromkeys(keys))
-        return self._or({}, "read", lambda: self.rows.decode(self.store.get_many(wanted), self.dimension.known))
+        return attempt(self.store, lambda: self.rows.decode(self.store.get_many(wanted), self.dimension.known), {})
 
     def keep(self, keys: Iterable[bytes], vectors: Vectors) -> None:
-        """Store vectors; a store that fails is reported and bypassed."""
-        self._or(None, "written", lambda: self.store.put_many(self.rows.encode(keys, vectors)))
+        """Store vectors, where the store does not fail."""
+        attempt(self.store, lambda: self.store.put_many(self.rows.encode(keys, vectors)), None)
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Remove the entries of these keys, where there are any."""
-        self._or(None, "written", lambda: self.store.delete_many(list(keys)))
-
-    @staticmethod
-    def _or(otherwise: T, what: str, action: Callable[[], T]) -> T:
-        try:
-            return action()
-        except Exception:  # a cache never loses or blocks an embedding
-            _log.warning("the embeddings cache could not be %s and is bypassed", what, exc_info=True)
-            return otherwise
+        attempt(self.store, lambda: self.store.delete_many(list(keys)), None)

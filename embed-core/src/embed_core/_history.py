@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from embed_core.kvstore import KVStore
+from embed_core.kvstore import KVStore, attempt
 from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode, image_of
-
-T = TypeVar("T")
 
 _KEY_BYTES = 24
 _CHECKSUM_BYTES = 8
 _CLASSES: dict[str, type[BaseNode]] = {cls.__name__: cls for cls in (TextNode, Document, ImageNode)}
-
-_log = logging.getLogger("embed_core.pipeline")
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class History:
 
     def read(self, keys: Iterable[bytes]) -> dict[bytes, Any]:
         """Return the values that are there; a damaged one is left out."""
-        blobs: dict[bytes, bytes] = _or({}, lambda: self.store.get_many(list(dict.fromkeys(keys))))
+        blobs: dict[bytes, bytes] = attempt(self.store, lambda: self.store.get_many(list(dict.fromkeys(keys))), {})
         parts = {key: (blob[:_CHECKSUM_BYTES], blob[_CHECKSUM_BYTES:]) for key, blob in blobs.items()}
         return {
             key: json.loads(text)
@@ -43,11 +38,12 @@ class History:
     def write(self, values: Mapping[bytes, Any]) -> None:
         """Store values."""
         texts = {key: json.dumps(value).encode() for key, value in values.items()}
-        _or(None, lambda: self.store.put_many({key: _checksum(text, key) + text for key, text in texts.items()}))
+        items = {key: _checksum(text, key) + text for key, text in texts.items()}
+        attempt(self.store, lambda: self.store.put_many(items), None)
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Remove the values of some keys."""
-        _or(None, lambda: self.store.delete_many(list(keys)))
+        attempt(self.store, lambda: self.store.delete_many(list(keys)), None)
 
 
 def key_of(*parts: Any) -> bytes:
@@ -97,11 +93,3 @@ def _image_digest(image: Any) -> str:
 
 def _checksum(content: bytes, key: bytes = b"") -> bytes:
     return hashlib.blake2b(content, digest_size=_CHECKSUM_BYTES, key=key).digest()
-
-
-def _or(otherwise: T, action: Callable[[], T]) -> T:
-    try:
-        return action()
-    except Exception:  # a cache never loses or blocks an embedding
-        _log.warning("the pipeline's cache failed and is bypassed", exc_info=True)
-        return otherwise

@@ -82,7 +82,7 @@ def test_an_estimate_goes_past_a_cache_that_fails(model: OpenAIEmbedding, caplog
 
     model.embeddings_cache = Failing()
     assert model.estimate(["four", "four"]) == Estimate(inputs=2, cached=1, tokens=1, price=pytest.approx(0.02e-6))
-    assert "could not be read and is bypassed" in caplog.text
+    assert "the embeddings cache failed and is bypassed" in caplog.text
 
 
 def test_an_estimate_of_a_bare_text_is_refused(model: OpenAIEmbedding) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -94,6 +95,10 @@ def _add_debug(command: click.Command) -> None:
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta[_DEBUG] = ctx.meta.get(_DEBUG, False) or value
+    if value:
+        log = logging.getLogger("embed_core")
+        ctx.call_on_close(partial(log.setLevel, log.level))
+        log.setLevel(logging.DEBUG)
 
 
 class _LineFormatter(logging.Formatter):

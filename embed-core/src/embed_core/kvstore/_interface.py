@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, TypeVar
@@ -10,12 +13,19 @@ from embed_core._io import IO
 
 T = TypeVar("T")
 
+_log = logging.getLogger("embed_core.cache")
+
 
 class KVStore(ABC):
     """Maps byte strings to byte strings; safe to use from several threads at once."""
 
     waits: ClassVar[bool] = True
     """Whether a call may wait for a disk or a network; async callers then make it in a thread."""
+
+    rest_seconds: float = 60.0
+    """How long embedding continues without the store after it has failed, so that a lock costs one wait in all."""
+
+    _rests_until: float = -math.inf
 
     @abstractmethod
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -43,6 +53,21 @@ class KVStore(ABC):
 
     def close(self) -> None:  # noqa: B027  # a store in memory has no files
         """Close files and connections; the next use opens them again."""
+
+
+def attempt(store: KVStore, action: Callable[[], T], otherwise: T) -> T:
+    """Return the result of `action`, which uses the store; where the store fails, or failed lately, `otherwise`."""
+    if time.monotonic() < store._rests_until:
+        return otherwise
+    try:
+        return action()
+    except Exception as error:  # a cache never loses or blocks an embedding
+        now = time.monotonic()
+        if now >= store._rests_until:  # else another thread has told it meanwhile
+            store._rests_until = now + store.rest_seconds
+            message = "the embeddings cache failed and is bypassed for %g seconds: %s"
+            _log.warning(message, store.rest_seconds, error, exc_info=_log.isEnabledFor(logging.DEBUG))
+        return otherwise
 
 
 async def visit(store: KVStore, io: IO, fn: Callable[[], T]) -> T:

@@ -55,6 +55,7 @@ class SQLiteKVStore(KVStore):
         self.max_bytes = max_bytes
         self.timeout = timeout
         self._connections = Connections(partial(_connect, self.path, timeout), timeout=timeout)
+        self._waited_in_vain = 0
         self._writing = Lock()  # fairer and faster than SQLite's own waiting, within the process
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -110,10 +111,22 @@ class SQLiteKVStore(KVStore):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        waited = self._waited_in_vain
         with self._reading() as db, self._writing:
-            db.execute("BEGIN IMMEDIATE")
+            self._begin(db, waited)
             yield db
             db.execute("COMMIT")
+
+    def _begin(self, db: sqlite3.Connection, waited: int) -> None:
+        if waited != self._waited_in_vain:  # not one wait after the other for all the threads that queue here
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            self._waited_in_vain += 1
+            raise
 
     def _make_room(self, db: sqlite3.Connection) -> None:
         if self.max_bytes is None:

@@ -17,7 +17,7 @@ from embed_core.kvstore import visit
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Reads the cache; a store that fails is reported and bypassed."""
+    """Reads the cache; a store that fails is reported once and bypassed for a while."""
 
     cache: Cache
     model: str
