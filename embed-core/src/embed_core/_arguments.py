@@ -1,13 +1,11 @@
-"""The arguments that a constructor takes, which decide vectors as fields do, and the names that secrets have."""
+"""The arguments that a constructor takes, which decide vectors as fields do."""
 
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from enum import Enum
 from itertools import takewhile
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -18,68 +16,22 @@ from embed_core.errors import ConfigurationError
 
 T = TypeVar("T")
 
-_SECRET = ("key", "password", "secret", "token", "credential")
-_CREDENTIALS = (
-    *("api_key", "apikey", "access_key", "account_key", "auth_key", "private_key", "secret_key", "shared_key"),
-    *("subscription_key", "password", "passphrase", "secret", "credential", "auth_data", "connection_string"),
-    *("authorization", "bearer", "cookie"),
-)
-_CREDENTIAL = {"auth", "key", "pat"}
-_TOKENS = {
-    *("access", "ad", "api", "auth", "bearer", "client", "hf", "hub", "id", "iam", "jwt", "personal", "refresh"),
-    *("secret", "security", "service", "session"),
-}
-_TRANSPORTS = ("client", "session")
 UNNAMED = "*"
 """Stands for positional arguments that the constructor does not name."""
 
-OPAQUE = "…"
-"""Stands for a value that is no plain data."""
-
-
-def looks_like_a_secret(name: str) -> bool:
-    """Tell whether a setting may be a secret by its name; errors do not show it, and saved forms leave it out."""
-    return name.lower().rstrip("s").endswith(_SECRET) or is_credential(name)
-
-
-def is_credential(name: str) -> bool:
-    """Tell whether a setting is a credential by its name: it decides no vector and never leaves the process.
-
-    `aws_session_token`, `azure_ad_token` and the like are credentials; a `pad_token` or `query_token` is a text.
-    """
-    lower = name.lower().replace("-", "_").rstrip("s")
-    if lower.endswith("token"):
-        return lower == "token" or lower.removesuffix("token").rstrip("_").rpartition("_")[2] in _TOKENS
-    return lower.endswith(_CREDENTIALS) or name.lower() in _CREDENTIAL
-
-
-def scrubbed(value: Any) -> Any:
-    """Return a value without the credentials in its mappings, such as `{"Authorization": "Bearer …"}` in headers."""
-    if isinstance(value, Mapping):
-        return {name: scrubbed(one) for name, one in value.items() if not _is_nested_credential(name, one)}
-    return type(value)(map(scrubbed, value)) if type(value) in {list, tuple} else value
-
-
-def _is_nested_credential(name: Any, value: Any) -> bool:
-    """Tell whether a text in a mapping is a credential; a bare `key` may be anything there."""
-    return isinstance(name, str) and isinstance(value, str) and is_credential(name) and name not in _CREDENTIAL
-
 
 def is_transport(name: str) -> bool:
-    """Tell whether a setting is a connection to a provider by its name, and so decides no vector."""
-    return name.lower().endswith(_TRANSPORTS)
+    """Tell whether an object is a connection to a provider by its name, which no pickle can hold."""
+    return name.lower().endswith(("client", "session"))
 
 
-def is_secret(annotation: Any) -> bool:
+def is_secret_type(annotation: Any) -> bool:
     """Tell whether a type is a pydantic secret, or has one in it."""
-    return annotation is SecretStr or annotation is SecretBytes or any(is_secret(part) for part in get_args(annotation))
-
-
-def holds_secret(value: Any) -> bool:
-    """Tell whether a value is a pydantic secret, or a mapping with one in it."""
-    if isinstance(value, Mapping):
-        return any(holds_secret(one) for one in value.values())
-    return isinstance(value, SecretStr | SecretBytes)
+    return (
+        annotation is SecretStr
+        or annotation is SecretBytes
+        or any(is_secret_type(part) for part in get_args(annotation))
+    )
 
 
 def constructors(cls: type) -> list[Callable[..., None]]:
@@ -160,20 +112,3 @@ def operational(cls: type) -> Iterator[str]:
         with suppress(Exception):  # a hint that names nothing; nobody has to evaluate it
             hints = get_type_hints(init, include_extras=True)
             yield from (name for name, hint in hints.items() if OPERATIONAL in getattr(hint, "__metadata__", ()))
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it; `OPAQUE` for an object, of which nobody can tell whether another is the same."""
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    found: Any = OPAQUE
-    if isinstance(value, list | tuple):
-        found = [plain(one) for one in value]
-    elif isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        found = {name: plain(one) for name, one in value.items()}
-    parts = found.values() if isinstance(found, dict) else found
-    return OPAQUE if any(one is OPAQUE for one in parts) else found

@@ -35,7 +35,8 @@ class BaseEmbedding(Model):
         long_text: the policy for a text longer than `max_input_tokens` or than the model: "truncate" keeps its start,
             "error" refuses it, "mean" averages the vectors of its windows, weighted by their tokens.
         max_input_tokens: most tokens of one input; None leaves it to the model.
-        middlewares: your own, run just outside the hook, the first one outermost.
+        middlewares: your own, run just outside the hook, the first one outermost. They decide vectors, but for one
+            that has an attribute `operational = True`.
     """
 
     # One input

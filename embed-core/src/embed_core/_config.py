@@ -5,28 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
-from pydantic.json_schema import GenerateJsonSchema
 
-from embed_core._arguments import (
-    OPAQUE,
-    constructors,
-    holds_secret,
-    is_credential,
-    is_secret,
-    is_transport,
-    named,
-    names_model,
-    operational,
-    parameters,
-    plain,
-    scrubbed,
-)
-from embed_core._copies import kept, made_like, same, unpickled
+from embed_core._arguments import constructors, named, names_model, operational, parameters
+from embed_core._canonical import OPAQUE, canonical, is_opaque, is_plain, known_as
+from embed_core._copies import argument_of, kept, made_like, same, unpickled
+from embed_core._discreet import Discreet, names_of_fields
 from embed_core._plugins import registered_name
+from embed_core._secrets import is_credential, scrubbed
 from embed_core._tracked import Changes, may_change_unseen, tracked, untracked
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
@@ -50,7 +40,7 @@ class _Remembering(ModelMetaclass):
         return model
 
 
-class Config(BaseModel, metaclass=_Remembering):
+class Config(Discreet, metaclass=_Remembering):
     """A pydantic model whose copies, pickles and saved forms are made again by its constructor.
 
     So clients, locks and weights, which live in private attributes, are never copied and never in a pickle.
@@ -61,13 +51,15 @@ class Config(BaseModel, metaclass=_Remembering):
         validate_assignment=True,
         arbitrary_types_allowed=True,
         protected_namespaces=(),
+        populate_by_name=True,  # copies and saved forms name fields, not aliases
         hide_input_in_errors=True,  # the input of a wrong constructor call may hold a secret
     )
 
     provider: ClassVar[str | None] = None
     """The provider's name in a saved configuration; by default the name under which a package registers the class."""
 
-    _arguments: dict[str, Any] | None = PrivateAttr(default=None)
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _given_forms: dict[str, Any] = PrivateAttr(default_factory=dict)
     _complete: bool = PrivateAttr(default=False)
     _changes: Changes = PrivateAttr(default_factory=Changes)
     _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
@@ -78,9 +70,9 @@ class Config(BaseModel, metaclass=_Remembering):
         """Refuse an argument that is no field; one that a constructor names itself is remembered, not refused."""
         if not isinstance(values, Mapping):
             return values
-        known = {alias for name, field in cls.model_fields.items() for alias in (name, field.alias) if alias}
+        known = names_of_fields(cls)
         taken = parameters(cls)
-        for name in values.keys() - known - taken:
+        for name in values.keys() - known.keys() - taken:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{k}`' for k in sorted(known))}"
             msg = f"`{cls.__name__}` has no argument `{name}`; {hint}"
@@ -91,6 +83,7 @@ class Config(BaseModel, metaclass=_Remembering):
 
     def with_(self, **changes: Any) -> Self:
         """Return another model with some arguments or fields changed; this one stays as it is."""
+        changes = self._by_field(changes)
         model = made_like(type(self), self._values(), self._arguments, changes, Config._values)
         if not changes:
             model._identity = self._identity
@@ -102,11 +95,11 @@ class Config(BaseModel, metaclass=_Remembering):
         Where the class has a constructor of its own, `arguments` holds the arguments of that; a credential that stands
         in an environment variable is saved as the name of the variable.
         """
-        saved = {"provider": self._provider_name(), **self._dump(set(self._collaborators()))}
+        saved = {"provider": self._provider_name(), **self._dump()}
         if self._arguments is None:
             return saved
-        told = {name: plain(value) for name, value in kept(self._arguments, self._secrets()).items()}
-        return saved | {"arguments": {name: value for name, value in told.items() if value is not OPAQUE}}
+        forms = {name: canonical(value) for name, value in kept(self._arguments, self._known_secrets()).items()}
+        return saved | {"arguments": {name: form for name, form in forms.items() if is_plain(form)}}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Any) -> Self:
@@ -121,7 +114,7 @@ class Config(BaseModel, metaclass=_Remembering):
             msg = f"the configuration is of provider `{provider}`, not `{expected}`; use `resolve_embed_model(config)`"
             raise ConfigurationError(msg)
         arguments = values.pop("arguments", None) if constructors(cls) else None
-        return made_like(cls, values, arguments, overrides, lambda model: model._dump(set()))
+        return made_like(cls, cls._by_field(values), arguments, cls._by_field(overrides), cls._dump)
 
     @classmethod
     def needs_consent(cls, saved: Mapping[str, Any]) -> dict[str, str]:
@@ -148,11 +141,6 @@ class Config(BaseModel, metaclass=_Remembering):
         """Return the class's name, as LlamaIndex integrations do."""
         return cls.__name__
 
-    @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the JSON schema of the fields; a collaborator such as a cache is any value."""
-        return super().model_json_schema(*args, **{"schema_generator": _Lenient} | kwargs)
-
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return an equal model, with the fields in `update` changed; see `with_`."""
         return self.with_(**(update or {}))
@@ -168,10 +156,10 @@ class Config(BaseModel, metaclass=_Remembering):
         return self.with_()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        secrets = {type(self).model_fields[name].alias or name for name in self._secrets()}
-        values = {name: scrubbed(value) for name, value in self._values().items() if name not in secrets}
-        arguments = self._arguments and kept(self._arguments, self._secrets())
-        return unpickled, (type(self), values, arguments, self._identity)
+        known = self._known_secrets()
+        values = {name: value for name, value in self._values().items() if not self._is_credential(name)}
+        arguments = self._arguments and kept(self._arguments, known)
+        return unpickled, (type(self), scrubbed(values, known=known, secret=self._is_secret), arguments, self._identity)
 
     @classmethod
     def _provider_name(cls) -> str:
@@ -183,59 +171,46 @@ class Config(BaseModel, metaclass=_Remembering):
     def _space(self) -> dict[str, Any]:
         """Return everything that decides which vector an input gets; JSON types only.
 
-        By default the class, every field, and every other argument of its constructor, but for those that are marked
-        `OPERATIONAL`. Extend it by facts that no field shows, such as a digest of local weights.
+        By default the class, every field, and every other argument of its constructor, but for credentials and for
+        those that are marked `OPERATIONAL`. Extend it by facts that no field shows, such as a digest of local weights.
         """
-        cls = type(self)
-        left_out = {name for name in cls.model_fields if self._is_operational(name)}
-        space = {"class": f"{self.provider or cls.__module__}:{cls.__qualname__}", **self._dump(left_out)}
-        marked, fields = {*operational(cls), *left_out}, self._values()
-        arguments = {
-            name: plain(scrubbed(value))
-            for name, value in (self._arguments or {}).items()
-            if not (name in marked or is_credential(name) or is_transport(name) or holds_secret(value))
-            and not (name in fields and plain(value) in (OPAQUE, plain(fields[name])))
-        }
-        if arguments:
-            space["arguments"] = arguments
-            if OPAQUE in arguments.values():  # shared with copies of this model only
-                space["identity"] = self._identity
+        fields = self._forms({name: value for name, value in self._values().items() if self._decides_vectors(name)})
+        given = self._forms(self._given)
+        first = {name: form for name, form in self._given_forms.items() if name not in fields or fields[name] != form}
+        changed = {name: form for name, form in given.items() if form != self._given_forms.get(name)}
+        more = {"_arguments": first, "_changed": changed}  # no field begins with an underscore
+        space = {"class": known_as(type(self)), **fields, **{name: forms for name, forms in more.items() if forms}}
+        if is_opaque(space):  # shared with copies of this model only
+            space["_identity"] = self._identity
         return space
 
-    def _dump(self, left_out: set[str]) -> dict[str, Any]:
+    def _forms(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        clean = scrubbed(values, known=self._known_secrets(), secret=self._is_secret, digests=True)
+        return {name: canonical(value) for name, value in clean.items()}
+
+    def _dump(self) -> dict[str, Any]:
+        cls = type(self)
         try:
-            shown = set(type(self).model_fields) - left_out - self._secrets() - self._collaborators()
-            dumped = self.model_dump(mode="json", include=shown, by_alias=True)
+            shown = {name for name, field in cls.model_fields.items() if not field.exclude}
+            dumped = self.model_dump(mode="json", include={name for name in shown if not self._is_credential(name)})
         except ValueError as error:  # pydantic cannot serialise some field's type
             msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
             raise ConfigurationError(msg) from error
-        return {name: scrubbed(value) for name, value in dumped.items()}
+        clean: dict[str, Any] = scrubbed(dumped, secret=self._is_secret)
+        return clean
 
     def _may_change_unseen(self) -> bool:
-        """Tell whether a field that decides vectors holds an object that can change without a word."""
-        fields = type(self).model_fields
-        return any(may_change_unseen(self.__dict__[name]) and not self._is_operational(name) for name in fields)
+        """Tell whether a setting that decides vectors holds an object that can change without a word."""
+        fields = {name: value for name, value in self.__dict__.items() if self._decides_vectors(name)}
+        given = {
+            name: value for name, value in self._given.items() if name not in fields or not same(fields[name], value)
+        }
+        return any(map(may_change_unseen, (*fields.values(), *given.values())))
 
     @classmethod
     def _is_operational(cls, name: str) -> bool:
-        """Tell whether a field decides no vector: a class on the way marks it, or it is a key or a collaborator."""
-        bases = [base for base in cls.__mro__ if issubclass(base, Config)]
-        fields = [base.model_fields[name] for base in bases if name in base.model_fields]
-        marked = any(OPERATIONAL in field.metadata or field.exclude for field in fields)
-        return marked or is_credential(name) or is_secret(fields[0].annotation)
-
-    def _secrets(self) -> set[str]:
-        """Return the fields that are meant for secrets, set or not, and those that happen to hold one."""
-        fields = type(self).model_fields.items()
-        return {
-            name
-            for name, field in fields
-            if is_credential(name) or is_secret(field.annotation) or holds_secret(self.__dict__[name])
-        }
-
-    @classmethod
-    def _collaborators(cls) -> set[str]:
-        return {name for name, field in cls.model_fields.items() if field.exclude}
+        """Tell whether a field or argument decides no vector: a class on the way marks it, or it is a credential."""
+        return name in _operational(cls) or cls._is_credential(name) or is_credential(name, own=True)
 
     # Fields
 
@@ -243,9 +218,15 @@ class Config(BaseModel, metaclass=_Remembering):
         cls = type(self)
         is_field = name in cls.model_fields
         former = self.__dict__.get(name, OPAQUE)
-        if self._is_fixed() and self._decides_vectors(name) and not same(untracked(former), untracked(value)):
+        if (
+            self._is_fixed()
+            and self._decides_vectors(name)
+            and not self._are_equal(untracked(former), untracked(value))
+        ):
             used = f"`{name}` of `{cls.__name__}` decides vectors, and this model has been used"
-            raise ConfigurationError(f"{used}; make another one: `model.with_({name}=…)`")
+            arguments = self._arguments or {}
+            argument = name if name in arguments else argument_of(former, arguments) or name
+            raise ConfigurationError(f"{used}; make another one: `model.with_({argument}=…)`")
         if not is_field and name.startswith("_") and name not in cls.__private_attributes__ and not hasattr(cls, name):
             # pydantic would keep it among the fields, and refuse it with the next assignment to one
             cls.__private_attributes__[name] = PrivateAttr()
@@ -267,12 +248,14 @@ class Config(BaseModel, metaclass=_Remembering):
     def _made_from(self, arguments: dict[str, Any] | None) -> None:
         """Begin to be used: the constructor is through."""
         self._arguments = arguments and {name: untracked(value) for name, value in arguments.items()}
+        self._given = {name: one for name, one in (arguments or {}).items() if not self._is_operational(name)}
+        self._given_forms = self._forms(self._given)
         self._complete = True
         self._track()
 
     def _track(self) -> None:
         """Let the collections in fields count their changes."""
-        for name in type(self).model_fields.keys() - self._collaborators():
+        for name in (name for name, field in type(self).model_fields.items() if not field.exclude):
             self.__dict__[name] = tracked(self.__dict__[name], self._changes)
 
     def _is_fixed(self) -> bool:
@@ -283,16 +266,23 @@ class Config(BaseModel, metaclass=_Remembering):
         """Forget values derived from a field; no name means that a collection in some field was changed in place."""
 
     def _values(self) -> dict[str, Any]:
-        fields = type(self).model_fields.items()
-        return {field.alias or name: untracked(self.__dict__[name]) for name, field in fields}
+        return {name: untracked(self.__dict__[name]) for name in type(self).model_fields}
 
-    def __repr_args__(self) -> Any:
-        secrets = self._secrets()
-        return [(name, scrubbed(untracked(value))) for name, value in super().__repr_args__() if name not in secrets]
+    @classmethod
+    def _by_field(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        names = names_of_fields(cls)
+        return {names.get(name, name): value for name, value in values.items()}
+
+    @staticmethod
+    def _are_equal(former: Any, value: Any) -> bool:
+        """Tell whether two values of a field are the same, or are for the space."""
+        form = canonical(value)
+        return same(former, value) or (form == canonical(former) and not is_opaque(form))
 
 
-class _Lenient(GenerateJsonSchema):
-    """Describes a type that has no JSON schema as any value."""
-
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
-        return {}
+@lru_cache(maxsize=1024)
+def _operational(cls: type[Config]) -> frozenset[str]:
+    """Return the fields and arguments that are marked `OPERATIONAL` by a class or one that it comes from."""
+    bases = [base for base in cls.__mro__ if issubclass(base, Config)]
+    marked = {name for base in bases for name, one in base.model_fields.items() if OPERATIONAL in one.metadata}
+    return frozenset((*marked, *operational(cls)))

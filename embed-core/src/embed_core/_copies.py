@@ -9,15 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
-from embed_core._arguments import (
-    called,
-    constructors,
-    holds_secret,
-    is_credential,
-    is_transport,
-    looks_like_a_secret,
-    scrubbed,
-)
+from embed_core._arguments import called, constructors, is_transport
+from embed_core._canonical import canonical, is_opaque
+from embed_core._secrets import is_credential, is_secret, may_be_credential, scrubbed
 from embed_core.errors import ConfigurationError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,8 +35,6 @@ def made_like(
     because it may take a field by another name, or none of those of its base; then the fields that had been assigned
     since are assigned again.
     """
-    aliases = {name: field.alias or name for name, field in cls.model_fields.items()}
-    changes = {aliases.get(name, name): value for name, value in changes.items()}
     if arguments is None:
         return cls(**{**fields, **changes})
     model = _constructed(cls, arguments)
@@ -51,13 +43,16 @@ def made_like(
     if changes:
         own = {name: value for name, value in changes.items() if name in made and name not in arguments}
         for name in own:
-            _refuse_another_name(cls, name, made[name], arguments)
+            if (argument := argument_of(made[name], arguments)) is not None:
+                msg = (
+                    f"`{cls.__name__}` takes `{name}` as its argument `{argument}`; change that: `with_({argument}=…)`"
+                )
+                raise ConfigurationError(msg)
         given = {name: value for name, value in changes.items() if name not in own}
         model = _constructed(cls, {**arguments, **given})
         assigned = {name: value for name, value in assigned.items() if name not in changes} | own
-    names = {alias: name for name, alias in aliases.items()}
     for name, value in assigned.items():
-        setattr(model, names[name], value)
+        setattr(model, name, value)
     return model
 
 
@@ -68,21 +63,25 @@ def unpickled(cls: Any, fields: Mapping[str, Any], arguments: Mapping[str, Any] 
     return model
 
 
-def _refuse_another_name(cls: type, field: str, value: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse to change a field that the constructor has from an argument of another name, which it may keep too."""
-    for name, argument in arguments.items():
-        if isinstance(argument, str) and argument and argument == value:
-            msg = f"`{cls.__name__}` takes `{field}` as its argument `{name}`; change that: `with_({name}=…)`"
-            raise ConfigurationError(msg)
+def argument_of(value: Any, arguments: Mapping[str, Any]) -> str | None:
+    """Return the argument of another name that a constructor has the value of a field from, and may keep too."""
+    if not (isinstance(value, str) and value):
+        return None
+    return next((name for name, given in arguments.items() if isinstance(given, str) and given == value), None)
 
 
-def kept(arguments: Mapping[str, Any], secrets: Collection[str] = ()) -> dict[str, Any]:
-    """Return the arguments that may leave the process; for a credential, the name of the variable that holds it."""
+def kept(arguments: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments that may leave the process; for a credential, the name of the variable that holds it.
+
+    Args:
+        arguments: of a constructor.
+        known: the model's secrets, which are masked in texts.
+    """
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        secret = looks_like_a_secret(name) or holds_secret(value) or name in secrets
-        if not (secret or is_transport(name)):
-            found[name] = scrubbed(value)
+        if not is_secret(name, value, own=True):
+            if not (is_transport(name) and is_opaque(canonical(value))):
+                found[name] = scrubbed(value, name, known)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}
     return found
@@ -106,7 +105,7 @@ def _variable(value: Any) -> str | None:
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     if not isinstance(text, str) or len(text) < _SHORTEST_SECRET:
         return None
-    return next((name for name, one in sorted(os.environ.items()) if one == text and looks_like_a_secret(name)), None)
+    return next((name for name, one in sorted(os.environ.items()) if one == text and may_be_credential(name)), None)
 
 
 def _constructed(cls: type[ModelT], arguments: Mapping[str, Any]) -> ModelT:
@@ -118,7 +117,7 @@ def _constructed(cls: type[ModelT], arguments: Mapping[str, Any]) -> ModelT:
             del given[name]
     (init, *_) = constructors(cls)
     for parameter in list(inspect.signature(init).parameters.values())[1:]:
-        if parameter.default is parameter.empty and looks_like_a_secret(parameter.name):
+        if parameter.default is parameter.empty and may_be_credential(parameter.name):
             given.setdefault(parameter.name, None)  # the constructor may find it in the environment
     return called(cls, init, given)
 

@@ -67,7 +67,7 @@ class Model(Config, ABC):
     retry: Annotated[RetryPolicy, OPERATIONAL] = RetryPolicy()
     long_text: LongText = "truncate"
     max_input_tokens: int | None = Field(default=None, ge=1)
-    middlewares: Annotated[tuple[Any, ...], OPERATIONAL] = Field(default=(), exclude=True, repr=False)
+    middlewares: tuple[Any, ...] = Field(default=(), exclude=True, repr=False)
 
     _state: State | None = PrivateAttr(default=None)
     _making: Any = PrivateAttr(default_factory=Lock)

@@ -15,11 +15,11 @@ from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from embed_core._arguments import looks_like_a_secret, scrubbed
 from embed_core._base import BaseEmbedding
 from embed_core._copies import variables
 from embed_core._mock import MockEmbedding
 from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
+from embed_core._secrets import may_be_credential, scrubbed
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -196,7 +196,8 @@ def _ask_for_consent(spec: _Spec, saved: Mapping[str, Any], deeds: Mapping[str, 
 
 def _written(value: Any) -> str:
     """Return a value as an option of a spec."""
-    text = json.dumps(scrubbed(value)) if isinstance(value, Mapping | list) else str(value)
+    clean = scrubbed(value)
+    text = json.dumps(clean) if isinstance(clean, Mapping | list) else str(clean)
     return text.replace("%", "%25").replace("&", "%26")
 
 
@@ -291,8 +292,8 @@ def _problem(name: str, detail: Mapping[str, Any]) -> str:
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not field:
         return message
-    show = isinstance(value, str | int | float) and not looks_like_a_secret(field)
-    return f"`{field}`{f' is {value!r}' if show else ''}: {message}"
+    show = isinstance(value, str | int | float) and not may_be_credential(field)
+    return f"`{field}`{f' is {scrubbed(value)!r}' if show else ''}: {message}"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from enum import Enum
-from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
+
+from embed_core._walk import parts
 
 
 class Changes:
@@ -56,7 +57,6 @@ _TRACKED: dict[Any, Any] = {
     ),
 }
 _PLAIN: dict[Any, Any] = {tracked: kind for kind, tracked in _TRACKED.items()}
-_IMMUTABLE = (str, bytes, int, float, complex, frozenset, type(None), Enum, PurePath)
 
 
 def tracked(value: Any, changes: Changes) -> Any:
@@ -89,8 +89,13 @@ def untracked(value: Any) -> Any:
 
 def may_change_unseen(value: Any) -> bool:
     """Tell whether a value can be changed in place without a word, as a deque or a model of pydantic can."""
-    if isinstance(value, BaseModel):
-        return not value.model_config.get("frozen")
-    if type(value) in _PLAIN or type(value) is tuple:
-        return any(map(may_change_unseen, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, _IMMUTABLE)
+    inside = parts(value)
+    if inside is None:
+        return isinstance(value, np.ndarray)
+    frozen = value.model_config.get("frozen") if isinstance(value, BaseModel) else _is_frozen(value)
+    return not frozen or any(map(may_change_unseen, inside.values()))
+
+
+def _is_frozen(value: Any) -> bool:
+    made = getattr(value, "__dataclass_params__", None)
+    return type(value) in _PLAIN or isinstance(value, tuple | frozenset) or (made is not None and made.frozen)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embed_core._arguments import looks_like_a_secret
+from embed_core._secrets import may_be_credential
 from embed_core.errors import ConfigurationError
 
 __all__ = ["Settings", "change_settings", "load_settings", "settings_path", "user_folder"]
@@ -92,6 +92,6 @@ def _refuse_secrets(specs: Iterable[str | None]) -> None:
     for spec in specs:
         for pair in (spec or "").partition("?")[2].split("&"):
             option = pair.partition("=")[0]
-            if looks_like_a_secret(option):
+            if may_be_credential(option):
                 msg = f"option `{option}` looks like a secret, which settings never hold; put it in the environment"
                 raise ConfigurationError(msg)

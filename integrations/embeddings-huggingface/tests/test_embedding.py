@@ -120,7 +120,7 @@ def test_similar_lengths_go_together_and_every_vector_to_its_text(minilm: Path) 
 
     texts = texts_of_mixed_length(20)
     expected = np.array([model.get_text_embedding(text) for text in texts], dtype=np.float32)
-    model.middlewares = (watch,)
+    model = model.with_(middlewares=(watch,))
     assert_equal(model.embed_texts(texts), expected)
     assert [length for batch in seen for length in batch] == sorted(map(len, texts), reverse=True)
 

@@ -110,7 +110,7 @@ def test_similar_lengths_go_together(model: SparseEncoderEmbedding) -> None:
         seen.extend(len(text) for text in request.inputs)
         return await onward(request)
 
-    model.middlewares = (watch,)
+    model = model.with_(middlewares=(watch,))
     model.get_text_embedding_batch(TEXTS)
     assert seen == sorted(map(len, TEXTS), reverse=True)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import uuid4
 
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
-from embed_core import BaseEmbedding, Embedding
+from embed_core import OPERATIONAL, BaseEmbedding, Embedding
 from embed_core.errors import ConfigurationError, IntegrationNotInstalledError
 
 try:
@@ -40,8 +40,8 @@ class LangChainEmbedding(BaseEmbedding):
 
     io_bound: ClassVar[bool] = True
 
-    langchain: Any = Field(exclude=True, repr=False)
-    identity: str = Field(default_factory=lambda: uuid4().hex, exclude=True, repr=False)
+    langchain: Annotated[Any, OPERATIONAL] = Field(exclude=True, repr=False, frozen=True)
+    identity: Annotated[str, OPERATIONAL] = Field(default_factory=lambda: uuid4().hex, exclude=True, repr=False)
 
     def _space(self) -> dict[str, Any]:
         config = _public_config(self.langchain)

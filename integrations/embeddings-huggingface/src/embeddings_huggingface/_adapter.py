@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from typing import Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
-from embed_core import BaseEmbedding
+from embed_core import OPERATIONAL, BaseEmbedding
 from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr, field_validator
 
@@ -36,7 +36,7 @@ class SentenceTransformerEmbedding(HuggingFaceEmbedding):
 
     provider: ClassVar[str | None] = None
 
-    sentence_transformer: Any = Field(exclude=True, repr=False, frozen=True)
+    sentence_transformer: Annotated[Any, OPERATIONAL] = Field(exclude=True, repr=False, frozen=True)
 
     _unknown: str = PrivateAttr(default_factory=lambda: uuid.uuid4().hex)
 

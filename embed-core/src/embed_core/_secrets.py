@@ -1,0 +1,135 @@
+"""Secrets: one rule for their names, and one walk that leaves them out of everything that is shown, saved or sent."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from typing import Any
+
+from pydantic import SecretBytes, SecretStr
+
+from embed_core._walk import parts, rebuilt
+
+MASK = "**********"
+"""Stands for a secret, as pydantic has it."""
+
+_CREDENTIAL = re.compile(
+    r"(?:(?:api|access|account|auth|client|encryption|master|private|secret|service|shared|signing|subscription)_?keys?"
+    r"|passwords?|passwd|passphrase|secrets?|credentials?|auth_?data|connection_?string|authorization|bearer|cookies?"
+    r"|(?:^|(?:^|_)(?:access|ad|api|auth|bearer|client|hf|hub|id|iam|jwt|personal|refresh|secret|security|service"
+    r"|session)_?)token)$"
+)
+_WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+_DOUBTFUL = re.compile(r"(?:keys?|tokens?|auth|pat|pwd|sig|signature)$")
+_LIKE_A_KEY = re.compile(r"(?:(?:bearer|basic|token) )?(?:(?=\D*\d)[\w.~+/=:-]{8,}|[\w.~+/=:-]{20,})", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=[^&#\s]+")
+_SHORTEST = 8
+_NO_SECRETS = (bool, int, float, complex, type(None))
+
+
+@lru_cache(maxsize=4096)
+def is_credential(name: str, *, own: bool = False) -> bool:
+    """Tell whether a setting is a credential by its name: it decides no vector and never leaves the process.
+
+    Args:
+        name: as in `aws_session_token` or `X-API-Key`.
+        own: whether it is a field or an argument of a model; a bare `token` is one of text there, for all anyone knows.
+    """
+    words = _WORDS.sub("_", name).lower()
+    return _CREDENTIAL.search(words) is not None and not (own and words == "token")
+
+
+def may_be_credential(name: str) -> bool:
+    """Tell whether a setting is a credential, or may be one: `cohere_key`, `pad_token`, `auth`."""
+    return is_credential(name) or _DOUBTFUL.search(name.lower()) is not None
+
+
+def is_secret(name: Any, value: Any, *, own: bool = False, header: bool = False) -> bool:
+    """Tell whether a value is a secret: by its type, by its name, or by its look where the name leaves doubt."""
+    if isinstance(value, SecretStr | SecretBytes) or (isinstance(value, str) and value == MASK):
+        return True
+    if isinstance(value, _NO_SECRETS) or (isinstance(value, str | bytes) and not value):
+        return False
+    if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, str) for one in value):
+        return is_secret(value[0], value[1], header=header)
+    return isinstance(name, str) and (is_credential(name, own=own) or _is_doubtful(name, value, header=header))
+
+
+def scrubbed(
+    value: Any,
+    name: Any = "",
+    known: Collection[str] = (),
+    *,
+    mask: str | None = None,
+    digests: bool = False,
+    secret: Callable[..., bool] = is_secret,
+) -> Any:
+    """Return a value without the secrets in it, however deep they lie.
+
+    Args:
+        value: anything; what holds no secret is returned as it is.
+        name: of the setting.
+        known: secrets, which are masked in texts.
+        mask: put in the place of a secret; None leaves it out.
+        digests: whether a value of a doubtful name is replaced by a digest, because it may decide vectors.
+        secret: tells which of the parts are secrets; for the parts of these `is_secret` does.
+    """
+    if isinstance(value, str):
+        return masked(value, known)
+    inside = None if hasattr(value, "_without_secrets") else parts(value)  # a model sees to its own
+    if inside is None:
+        return value
+    header = _is_headers(name)
+    clean: dict[Any, Any] = {}
+    for key, one in inside.items():
+        called = key if isinstance(key, str) else name
+        if not secret(called, one, header=header):
+            clean[key] = scrubbed(one, called, known, mask=mask, digests=digests)
+        elif digests and isinstance(one, str) and not is_credential(called, own=secret is not is_secret):
+            clean[key] = digest(one)
+        elif mask is not None:
+            clean[key] = one if isinstance(one, SecretStr | SecretBytes) else mask
+    same = len(clean) == len(inside) and all(one is inside[key] for key, one in clean.items())
+    return value if same else rebuilt(value, clean)
+
+
+def secrets_in(value: Any, name: Any = "", *, secret: bool) -> Iterator[str]:
+    """Yield the texts of the secrets in a value that are long enough to be found in other texts."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if isinstance(text, str):
+        if secret and len(text) >= _SHORTEST and text != MASK:
+            yield text
+        return
+    header = _is_headers(name)
+    for key, one in (parts(value) or {}).items():
+        called = key if isinstance(key, str) else name
+        yield from secrets_in(one, called, secret=secret or is_secret(called, one, header=header))
+
+
+def masked(text: str, known: Collection[str] = ()) -> str:
+    """Return a text without known secrets and, where it is an address, without user, password and keys."""
+    if _URL.fullmatch(text):
+        text = _USER.sub("***@", text)
+        text = _PARAMETER.sub(lambda found: f"{found[1]}=***" if may_be_credential(found[1]) else found[0], text)
+    for secret in sorted(known, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, "***")
+    return text
+
+
+def digest(secret: str) -> str:
+    """Return a text that stands for a secret in a space."""
+    return "\0" + hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_headers(name: Any) -> bool:
+    return isinstance(name, str) and name.lower().endswith("headers")
+
+
+def _is_doubtful(name: str, value: Any, *, header: bool) -> bool:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    doubtful = header or _DOUBTFUL.search(name.lower()) is not None
+    return doubtful and isinstance(text, str) and _LIKE_A_KEY.fullmatch(text) is not None
