@@ -212,8 +212,10 @@ def test_a_key_a_model_and_an_address_are_checked_before_anything_is_sent(monkey
         ExampleEmbedding().embed_texts(["a"])
     with pytest.raises(ConfigurationError, match="was retired on 2026-01-31; use `example-2`"):
         ExampleEmbedding("example-1", api_key=KEY).embed_texts(["a"])
-    with pytest.raises(ValueError, match="an address must not hold a user or password"):
-        ExampleEmbedding(api_base="http://me:secret@here/v1")
+    for address in ("http://me:secret@here/v1", "http://here/v1?key=secret", "http://here/v1?a=1&api-key=secret"):
+        with pytest.raises(ValueError, match="an address must not hold a user, password or key") as caught:
+            ExampleEmbedding(api_base=address)
+        assert "secret" not in str(caught.value)
     for address in ("http://here:port/v1", "http://here:99999/v1", "http://[::1/v1"):
         monkeypatch.setenv("EXAMPLE_BASE_URL", address)
         with pytest.raises(ConfigurationError, match="makes no sense"):
@@ -221,6 +223,12 @@ def test_a_key_a_model_and_an_address_are_checked_before_anything_is_sent(monkey
     monkeypatch.delenv("EXAMPLE_BASE_URL")
     assert ExampleEmbedding.needs_consent({"api_base": "http://elsewhere/v1"})
     assert not ExampleEmbedding.needs_consent({"api_base": "https://api.example.com/v1/"})
+
+
+def test_a_users_own_authorization_is_the_only_one(server: ExampleServer, embed: Embed) -> None:
+    with ExampleEmbedding(api_key=KEY, api_base=server.base_url, default_headers={"authorization": "mine"}) as model:
+        embed(model, ["a"])
+    assert server.requests[0].headers["authorization"] == "mine"
 
 
 def test_a_limiter_is_charged_for_inputs_where_the_quota_counts_them(model: ExampleEmbedding) -> None:

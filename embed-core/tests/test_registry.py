@@ -437,7 +437,14 @@ def test_a_wrong_option_is_one_clear_line(acme, spec, hint):
     assert "pydantic" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["acme:m?api_key=sk-secret&dimension=1", "acme:m?api_key=sk-secret&dimensions=x"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "acme:m?api_key=sk-secret&dimension=1",
+        "acme:m?api_key=sk-secret&dimensions=x",
+        "acme:m?embed_batch_size=https://me:sk-secret@here",
+    ],
+)
 def test_a_key_in_a_spec_stays_out_of_every_message(acme, spec):
     with pytest.raises(ConfigurationError) as caught:
         resolve_embed_model(spec)

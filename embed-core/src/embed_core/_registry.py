@@ -292,8 +292,8 @@ def _problem(name: str, detail: Mapping[str, Any]) -> str:
     message: str = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if not field:
         return message
-    show = isinstance(value, str | int | float) and not may_be_credential(field)
-    return f"`{field}`{f' is {scrubbed(value)!r}' if show else ''}: {message}"
+    show = isinstance(value, str | int | float) and not may_be_credential(field) and "://" not in str(value)
+    return f"`{field}`{f' is {value!r}' if show else ''}: {message}"
 
 
 def _names(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -120,6 +121,35 @@ def masked(text: str, known: Collection[str] = ()) -> str:
     return text
 
 
+def quoted(text: str, known: Collection[str] = ()) -> str:
+    """Return foreign words without known secrets, and without those in the addresses that they quote."""
+    return masked(_URL.sub(lambda found: masked(found[0]), text), known)
+
+
+@contextmanager
+def unspoken(known: Callable[[], Collection[str]]) -> Iterator[None]:
+    """Take secrets out of the words of exceptions, which servers and clients quote them in."""
+    try:
+        yield
+    except Exception as error:
+        secrets = known()
+        cleanse(error, lambda text: quoted(text, secrets))
+        raise
+
+
+def cleanse(error: BaseException, clean: Callable[[str], str]) -> None:
+    """Clean the words of an exception and of those that it comes from."""
+    one: BaseException | None = error
+    seen: set[int] = set()
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        if clean(str(one)) != str(one):
+            one.args = tuple(clean(part) if isinstance(part, str) else part for part in one.args)
+            if hasattr(one, "message"):
+                one.message = clean(str(one.message))
+        one = one.__cause__ or one.__context__
+
+
 def digest(secret: str) -> str:
     """Return a text that stands for a secret in a space."""
     return "\0" + hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
@@ -131,5 +161,7 @@ def _is_headers(name: Any) -> bool:
 
 def _is_doubtful(name: str, value: Any, *, header: bool) -> bool:
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    doubtful = header or _DOUBTFUL.search(name.lower()) is not None
-    return doubtful and isinstance(text, str) and _LIKE_A_KEY.fullmatch(text) is not None
+    if not isinstance(text, str):
+        return False
+    doubtful = _DOUBTFUL.search(name.lower()) is not None
+    return (header and len(text) >= _SHORTEST) or (doubtful and _LIKE_A_KEY.fullmatch(text) is not None)

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embed_core._secrets import may_be_credential
+from embed_core._secrets import is_secret, may_be_credential, quoted, scrubbed
 from embed_core.errors import ConfigurationError
 
 __all__ = ["Settings", "change_settings", "load_settings", "settings_path", "user_folder"]
@@ -91,7 +94,15 @@ def change_settings(change: Callable[[Settings], Settings]) -> None:
 def _refuse_secrets(specs: Iterable[str | None]) -> None:
     for spec in specs:
         for pair in (spec or "").partition("?")[2].split("&"):
-            option = pair.partition("=")[0]
-            if may_be_credential(option):
+            option, _, value = pair.partition("=")
+            if may_be_credential(option) or _holds_secret(option, unquote(value)):
                 msg = f"option `{option}` looks like a secret, which settings never hold; put it in the environment"
                 raise ConfigurationError(msg)
+
+
+def _holds_secret(option: str, value: str) -> bool:
+    """Tell whether the text of an option has a secret in it, such as a key in an address or in a JSON object."""
+    given: Any = value
+    with suppress(ValueError):
+        given = json.loads(value)
+    return is_secret(option, given) or quoted(value) != value or scrubbed(given, option) is not given

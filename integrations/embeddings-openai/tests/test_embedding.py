@@ -167,6 +167,19 @@ def compatible(server: FakeEmbeddingServer, **headers: str) -> OpenAICompatibleE
     return OpenAICompatibleEmbedding("m", api_base=server.base_url, api_key=KEY, default_headers=headers)
 
 
+@pytest.mark.parametrize("cls", [OpenAIEmbedding, OpenAICompatibleEmbedding])
+@pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
+def test_a_users_own_authorization_is_the_only_one(server: FakeEmbeddingServer, cls: type[Any], name: str) -> None:
+    own = {name: f"Bearer {KEY}"}
+    with cls("m", api_key="another", api_base=server.base_url, default_headers=own) as model:
+        model.get_text_embedding("a")
+        asyncio.run(model.aget_text_embedding("b"))
+    more = {"extra_headers": own}
+    with cls("m", api_key="another", api_base=server.base_url, additional_kwargs=more) as model:
+        model.get_text_embedding("c")
+    assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {KEY}"] * 3
+
+
 @pytest.mark.parametrize("make", [azure, compatible])
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "X-Secret"])
 def test_what_the_environment_holds_for_openai_does_not_go_to_others(

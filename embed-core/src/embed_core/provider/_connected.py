@@ -21,7 +21,7 @@ from embed_core.provider._clients import ClientPool
 from embed_core.provider._errors import Endpoint
 from embed_core.provider._flow import FlowControl
 from embed_core.provider._limits import Capabilities, KnownModel, Limits
-from embed_core.provider._settings import Address, address, sendable, sends_key
+from embed_core.provider._settings import Address, address, headers_of, sendable, sends_key
 from embed_core.provider._transport import HTTPTransport, Reply, Transport, require_httpx
 
 _log = logging.getLogger("embed_core.provider")
@@ -133,7 +133,7 @@ class Connected(BaseEmbedding):
 
     def _transport(self, endpoint: Endpoint) -> Transport:
         """Return the way to the server, by httpx unless overridden."""
-        headers = {**self._authorization(endpoint.secret), **self._headers()}
+        headers = headers_of(self._authorization(endpoint.secret), self._headers())
         clients = self._clients(partial(_httpx, "Client"), partial(_httpx, "AsyncClient"))
         return HTTPTransport(clients, self.attempt_timeout, endpoint.base_url, headers, self.timeout)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from embed_core._secrets import cleanse
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -105,11 +106,7 @@ class Endpoint:
 
     def cleanse(self, error: BaseException) -> None:
         """Take secrets out of the exceptions that stay visible as causes: servers echo them, and so does `httpx`."""
-        for one in (error, *_causes(error)):
-            if self.scrub(str(one)) != str(one):
-                one.args = tuple(self.scrub(part) if isinstance(part, str) else part for part in one.args)
-                if hasattr(one, "message"):
-                    one.message = self.scrub(str(one.message))
+        cleanse(error, self.scrub)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from embed_core._secrets import quoted
 from embed_core._types import OPERATIONAL
 from embed_core.errors import ConfigurationError
 
@@ -16,15 +17,15 @@ def address(given: str) -> str:
     """Return a server's address without a slash at the end.
 
     Raises:
-        ConfigurationError: it is no URL, or holds a password, which addresses show to everybody.
+        ConfigurationError: it is no URL, or holds a password or key, which addresses show to everybody.
     """
     try:
         has_user, _ = "@" in urlsplit(given).netloc, urlsplit(given).port
     except ValueError:
         msg = "an address is no URL: its host or port makes no sense; check `api_base`"
         raise ConfigurationError(msg) from None  # the cause shows a part of it, which may be a password
-    if has_user:
-        msg = "an address must not hold a user or password, since it is shown; use `api_key` or `default_headers`"
+    if has_user or quoted(given) != given:
+        msg = "an address must not hold a user, password or key, since it is shown; use `api_key` or `default_headers`"
         raise ConfigurationError(msg)
     return given.rstrip("/")
 
@@ -37,7 +38,16 @@ def sends_key(saved: Mapping[str, Any], field: str, own: Iterable[str | None]) -
     """Return the field of a saved address that would get the user's key, unless it is one of the user's own."""
     given = str(saved.get(field) or "").rstrip("/")
     foreign = given and given not in {one.rstrip("/") for one in own if one}
-    return {field: f"sends your key to `{given}`"} if foreign else {}
+    return {field: f"sends your key to `{quoted(given)}`"} if foreign else {}
+
+
+def headers_of(*groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all headers; a later one replaces an earlier one, whose spelling stays, since servers ignore case."""
+    merged: dict[str, Any] = {}
+    for name, value in (one for group in groups for one in group.items()):
+        known = next((other for other in merged if other.lower() == name.lower()), name)
+        merged[known] = value
+    return merged
 
 
 def sendable(value: str, name: str) -> str:

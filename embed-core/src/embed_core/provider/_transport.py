@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from embed_core.errors import IntegrationNotInstalledError
 from embed_core.provider._clients import ClientPool
+from embed_core.provider._settings import headers_of
 
 
 class Reply(NamedTuple):
@@ -103,7 +104,7 @@ class HTTPTransport(Transport):
         return httpx.TransportError, httpx.InvalidURL
 
     def _asked(self, path: str, body: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        headers = {**self.headers, **options.get("headers", {})}
+        headers = headers_of(self.headers, options.get("headers", {}))
         asked = {"method": "POST", "url": self.base_url + path, "timeout": self.timeout, "follow_redirects": False}
         return {**asked, **({} if body is None else {"json": body}), **options, "headers": headers}
 

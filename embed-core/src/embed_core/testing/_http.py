@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         arrived, owner = time.monotonic(), self.server.owner
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.lower(): ", ".join(self.headers.get_all(name) or ()) for name in self.headers}
         received = Received(self.command, self.path, headers, _parsed(raw), arrived)
         answer, fault = owner.respond(received)
         until = arrived + owner.latency + fault.delay

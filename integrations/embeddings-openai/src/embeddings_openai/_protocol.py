@@ -14,7 +14,7 @@ from embed_core.provider import APIEmbedding, Endpoint, NoVectorsError, decode, 
 from pydantic import Field
 
 from embeddings_openai._models import KNOWN, LIMITS
-from embeddings_openai._transport import SDKTransport
+from embeddings_openai._transport import SDKTransport, spelled
 
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "timeout": "timeout"}
 
@@ -62,6 +62,8 @@ class OpenAIProtocol(APIEmbedding):
     def _options(self) -> Mapping[str, Any]:
         more = self.additional_kwargs
         given = {ours: more[name] for name, ours in _OPTIONS.items() if name in more}
+        if given.get("headers") is not None:
+            given["headers"] = spelled(given["headers"])
         return {name: value for name, value in given.items() if value is not None or name == "timeout"}
 
     def _space(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class OpenAIProtocol(APIEmbedding):
             "max_retries": 0,  # the engine retries; two layers would multiply
         }
         settings = {**common, **self._client_settings(endpoint)}
-        settings["default_headers"] = {**settings.get("default_headers", {}), **self._headers()}
+        settings["default_headers"] = {**settings.get("default_headers", {}), **spelled(self._headers())}
         cls, acls = self._client_classes()
         return SDKTransport(
             self._clients(partial(_client, cls, settings), partial(_client, acls, settings)), self.attempt_timeout

@@ -61,3 +61,8 @@ def without_openais_headers() -> dict[str, Any]:
     added = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     names = (line.partition(":")[0].strip() for line in added)
     return dict.fromkeys(("OpenAI-Organization", "OpenAI-Project", *names), omit)
+
+
+def spelled(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headers with `Authorization` as the SDK spells it: some versions would send two."""
+    return {"Authorization" if name.lower() == "authorization" else name: value for name, value in headers.items()}

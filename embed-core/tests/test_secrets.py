@@ -1,0 +1,212 @@
+"""Secrets stay at home: in no text, dump, schema, pickle, saved form, fingerprint, event or error."""
+
+import copy
+import json
+import pickle
+import pprint
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from embed_core import MockEmbedding
+from embed_core._secrets import is_credential, is_secret
+from embed_core.errors import ProviderError
+from embed_core.instrumentation import CallbackManager
+from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, SecretStr, TypeAdapter, computed_field
+
+KEY = "sk-nobody-may-see-1"
+
+
+class Inner(BaseModel):
+    """A nested model."""
+
+    api_key: str = ""
+    hidden: SecretStr | None = None
+    prompt: str = "a"
+    more: dict[str, Any] = {}
+
+
+@dataclass
+class Plain:
+    """A nested dataclass."""
+
+    password: str = ""
+    prompt: str = "a"
+
+
+class Holder(MockEmbedding):
+    """Has every place where a secret can lie."""
+
+    api_key: str = ""
+    key_for_it: str = Field("", alias="access_token")
+    other: str = Field("", validation_alias=AliasChoices("x", "client_secret"))
+    typed: SecretStr | None = None
+    anything: Any = None
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    inner: Inner = Inner()
+    inners: list[Inner] = Field(default_factory=list)
+    plain: Plain = Plain()
+    base_url: str = "https://here.example"
+    api_keys: list[str] = Field(default_factory=list)
+    cohere_key: str = ""
+    token: str = ""
+    note: str = ""
+
+    _kept: Any = PrivateAttr()
+
+    def __init__(self, auth_data: Any = None, options: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._kept = auth_data, options
+
+    @computed_field
+    def authorization(self) -> str:
+        return f"Bearer {self.api_key}"
+
+    @computed_field
+    def url(self) -> str:
+        return f"{self.base_url}/{self.api_key}"
+
+
+def sure(key):
+    return {
+        "a plain field": {"api_key": key},
+        "an alias": {"access_token": key},
+        "a choice of aliases": {"client_secret": key},
+        "a typed field": {"typed": key},
+        "a secret where anything goes": {"anything": SecretStr(key)},
+        "a list of secrets": {"anything": [{"a": [SecretStr(key)]}]},
+        "a keyword bag": {"model_kwargs": {"token": key, "use_fast": True}},
+        "a bag in a bag": {"model_kwargs": {"storage_options": {"aws_session_token": key}}},
+        "pairs of headers": {"anything": [("Authorization", f"Bearer {key}")]},
+        "a nested model": {"inner": Inner(api_key=KEY)},
+        "a typed secret in a nested model": {"inner": Inner(hidden=key)},
+        "a bag in a nested model": {"inner": Inner(more={"azure_ad_token": key})},
+        "a list of nested models": {"inners": [Inner(api_key=KEY)]},
+        "a dataclass": {"plain": Plain(password=key)},
+        "a list of keys": {"api_keys": [key]},
+        "a password in an address": {"base_url": f"https://me:{key}@here.example/v1"},
+        "a key in an address": {"base_url": f"https://here.example/v1?key={key}&a=1"},
+        "a signature in an address": {"base_url": f"https://here.example/v1?X-Amz-Signature={key}"},
+        "an argument": {"auth_data": key},
+        "a bag in an argument": {"options": {"credentials": {"id": key}, "a": 1}},
+        "a nested model in an argument": {"options": Inner(api_key=KEY)},
+        "a text that holds a key": {"api_key": key, "note": f"sent as {key}"},
+    }
+
+
+def doubtful(key):
+    return {
+        "a key by its look": {"cohere_key": key},
+        "a token by its look": {"token": key},
+        "a bag of headers": {"model_kwargs": {"extra_headers": {"X-Mine": key}}},
+    }
+
+
+SURE, ALL = list(sure(KEY)), [*sure(KEY), *doubtful(KEY)]
+
+
+def holder(name, key=KEY):
+    return Holder(**{**sure(key), **doubtful(key)}[name])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_secret_leaves_the_process(name):
+    model = holder(name)
+    shown = [
+        *(repr(model), str(model), pprint.pformat(model)),
+        *(model.model_dump_json(), model.model_dump_json(by_alias=True), repr(model.model_dump())),
+        *(TypeAdapter(list[Holder]).dump_json([model]).decode(), repr(list(model.__rich_repr__()))),
+        *(json.dumps(model.to_dict()), json.dumps(model._space()), str(pickle.dumps(model)), str(model.__reduce__())),
+    ]
+    assert [text for text in shown if KEY in text] == []
+
+
+@pytest.mark.parametrize("name", SURE)
+def test_no_secret_decides_vectors(name):
+    assert holder(name).fingerprint == holder(name, "sk-another-2").fingerprint
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_copy_in_the_process_keeps_its_secrets(name):
+    model = holder(name)
+    twin = copy.deepcopy(model)
+    assert (twin.__dict__, twin._kept, twin.fingerprint) == (model.__dict__, model._kept, model.fingerprint)
+
+
+def test_all_else_goes_along():
+    model = Holder(
+        *("", {"a": 1, "token": KEY}),
+        model_kwargs={"token": KEY, "use_auth_token": True, "pad_token": "[PAD]", "max_tokens": 7, "sort_key": "title"},
+        inner=Inner(api_key=KEY, prompt="b"),
+        plain=Plain(password=KEY, prompt="c"),
+        base_url=f"https://here.example/v1?key={KEY}&a=1",
+        token="[CLS]",
+    )
+    for twin in (pickle.loads(pickle.dumps(model)), Holder.from_dict(json.loads(json.dumps(model.to_dict())))):
+        kept = {"use_auth_token": True, "pad_token": "[PAD]", "max_tokens": 7, "sort_key": "title"}
+        assert twin.model_kwargs == kept
+        assert (twin.inner.prompt, twin.plain.prompt, twin.token) == ("b", "c", "[CLS]")
+        assert twin.base_url == "https://here.example/v1?key=***&a=1"
+        assert twin._kept[1] == {"a": 1}
+
+
+def test_defaults_show_no_secret():
+    class Defaulted(MockEmbedding):
+        api_key: str = KEY
+
+    assert KEY not in json.dumps(Defaulted.model_json_schema())
+    assert KEY not in repr(Defaulted())
+
+
+def test_a_typed_secret_stays_one_in_a_dump():
+    assert Holder(typed=KEY).model_dump()["typed"].get_secret_value() == KEY
+
+
+class Telling(Holder):
+    """Fails with its own key in the words, as clients do."""
+
+    def _get_text_embeddings(self, texts):
+        try:
+            raise ConnectionRefusedError(f"cannot reach https://here/v1?key={self.cohere_key}")
+        except OSError as error:
+            raise RuntimeError(f"401: {self.api_key} is wrong") from error
+
+
+def test_the_words_of_foreign_exceptions_hold_no_secret():
+    told: list[Any] = []
+    model = Telling(api_key=KEY, cohere_key="other-key-2", callback_manager=CallbackManager([told.append]))
+    with pytest.raises(ProviderError, match=r"RuntimeError: 401: \*\*\* is wrong") as caught:
+        model.get_text_embedding("a")
+    error, words = caught.value, []
+    while error is not None:
+        words.append(f"{error} {error!r}")
+        error = error.__cause__
+    assert len(words) == 3
+    assert KEY not in str(words) + str(told)
+    assert "other-key-2" not in str(words) + str(told)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("api_key", "apiKey", "X-API-Key", "OPENAI_APIKEY", "aws_secret_access_key", "aws_session_token", "token"),
+        *("azure_ad_token", "Authorization", "proxy-authorization", "Cookie", "password", "passphrase", "clientSecret"),
+        *("credentials", "connection_string", "subscription_key", "accessToken", "hf_token", "private_key"),
+    ],
+)
+def test_names_of_credentials(name):
+    assert is_credential(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["pad_token", "tokens", "max_tokens", "sort_key", "query_token", "monkey", "tokenizer", "author", "keyword"]
+)
+def test_names_of_other_things(name):
+    assert not is_credential(name)
+    assert not is_secret(name, "[text]")
+
+
+def test_a_token_that_is_a_models_own_may_be_one_of_text():
+    assert not is_secret("token", "[CLS]", own=True)
+    assert is_secret("token", "hf_abcdefghijklmnopqrstuvwx", own=True)
+    assert is_secret("token", "[CLS]")
