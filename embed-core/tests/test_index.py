@@ -478,6 +478,43 @@ class TestFolder:
         (index.folder / "write.lock").write_text("1")
         assert index.add(docs).added == 3
 
+    @pytest.mark.parametrize("name", ["write.lock", "write.pid", "jobs.json", "jobs.json.draft", "cache.sqlite"])
+    def test_no_name_of_ours_leads_out_of_the_folder(self, index, docs, tmp_path, model, name):
+        precious = tmp_path / "precious"
+        precious.write_text("words of the user")
+        for prepare in (index.folder.mkdir, lambda: index.add(docs)):
+            prepare()
+            (index.folder / name).unlink(missing_ok=True)
+            (index.folder / name).symlink_to(precious)
+            for use in (Index(index.folder, model).add, Index(index.folder, model).search):
+                with pytest.raises(ConfigurationError, match=rf"{name}` is a link"):
+                    use(str(docs))
+            assert precious.read_text() == "words of the user"
+            (index.folder / name).unlink()
+
+    def test_a_table_that_leads_elsewhere_is_refused(self, index, docs, tmp_path):
+        index.add(docs)
+        data = index.folder / "chunks.lance" / "data"
+        data.rename(tmp_path / "elsewhere")
+        data.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        with pytest.raises(ConfigurationError, match="data` is a link"):
+            Index(index.folder).search("words")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+    def test_a_pipe_by_a_name_of_ours_blocks_nobody(self, index, docs):
+        index.folder.mkdir()
+        os.mkfifo(index.folder / "write.pid")
+        with pytest.raises(ConfigurationError, match="is a device, pipe or socket"):
+            index.add(docs)
+
+    @pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 10_000])
+    def test_the_holder_of_the_lock_is_told_whatever_its_note_says(self, index, docs, content):
+        index.add(docs)
+        with only_writer(index.folder), pytest.raises(EmbedError, match="being written by another run") as raised:
+            (index.folder / "write.pid").write_bytes(content)
+            index.add(docs)
+        assert len(str(raised.value)) < 500
+
     def test_a_table_that_was_begun_and_not_finished_is_no_index(self, index, docs):
         (index.folder / "chunks.lance" / "_versions").mkdir(parents=True)
         assert not Index(index.folder).exists

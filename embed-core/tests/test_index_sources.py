@@ -270,6 +270,18 @@ class TestSQLite:
         assert path.read_bytes() == before
         assert not path.with_name("absent.db").exists()
 
+    @pytest.mark.parametrize("sql", ["VACUUM INTO '{}'", "ATTACH '{}' AS z"])
+    def test_a_query_writes_no_file(self, database, tmp_path, sql):
+        path = database("CREATE TABLE t (id, text)")
+        with pytest.raises(InvalidInputError, match=r"not authorized|authorization denied"):
+            read(path, "sqlite", sql=sql.format(tmp_path / "out.db"))
+        assert not (tmp_path / "out.db").exists()
+
+    def test_virtual_tables_are_read(self, database):
+        path = database("CREATE VIRTUAL TABLE f USING fts5(text)", "INSERT INTO f VALUES ('some words')")
+        found, _ = read(path, "sqlite", sql="SELECT rowid AS id, text FROM f WHERE f MATCH 'words'")
+        assert found == [("1", "some words", {})]
+
     @pytest.mark.parametrize(
         ("sql", "message"),
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,30 @@ CACHE: Final = "cache.sqlite"
 JOBS: Final = "jobs.json"
 _LOCK: Final = "write.lock"
 _HOLDER: Final = "write.pid"
+_SHOWN = 20  # characters of a process number
 _OURS = (TABLE, CACHE, JOBS, _LOCK, _HOLDER)
+
+
+def check_own(folder: Path) -> None:
+    """Refuse a folder in which one of our names is a link, or no file: writing there would overwrite another file.
+
+    Raises:
+        ConfigurationError: a name stands for something else.
+    """
+    for path in _own(folder):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            kind = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
+            raise ConfigurationError(f"`{path}` is {kind}, which no index holds; remove it, or name another folder")
+
+
+def _own(folder: Path) -> Iterator[Path]:
+    """Yield the paths of an index in a folder, those inside its table included."""
+    waiting = [path for path in folder.iterdir() if path.name.startswith(_OURS)] if folder.is_dir() else []
+    while waiting:
+        yield (path := waiting.pop())
+        if path.is_dir():
+            waiting += path.iterdir()
 
 
 def check_new(folder: Path) -> None:
@@ -45,12 +69,13 @@ def only_writer(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    check_own(folder)
     holder = folder / _HOLDER
     try:
         with FileLock(folder / _LOCK, timeout=0):
             holder.write_text(str(os.getpid()), "ascii")
             yield
     except Timeout as error:
-        pid = holder.read_text("ascii") if holder.exists() else "unknown"
+        pid = holder.read_text("ascii", "replace")[:_SHOWN] if holder.exists() else "unknown"
         msg = f"`{folder}` is being written by another run (process {pid}); wait until it is done, or stop it"
         raise EmbedError(msg) from error

@@ -14,7 +14,7 @@ from embed_core import Vectors
 from embed_core.errors import StoreError
 from embed_core.index._arrow import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, chunk_rows, hit, schema, with_items
 from embed_core.index._extra import extra
-from embed_core.index._folder import TABLE
+from embed_core.index._folder import TABLE, check_own
 from embed_core.index._header import Header
 from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._results import Hit
@@ -43,7 +43,9 @@ class Store:
 
         Raises:
             StoreError: there is one that is damaged or of another format.
+            ConfigurationError: a name of the index is a link.
         """
+        check_own(folder)
         if not (folder / TABLE).is_dir():  # LanceDB would make it
             return None
         try:

@@ -33,6 +33,7 @@ def sqlite_rows(path: str, sql: str | None, attach: Mapping[str, str]) -> Iterat
             database.text_factory = _text
             for name, file in attach.items():
                 database.execute("ATTACH DATABASE ? AS ?", (_uri(file), name))
+            database.set_authorizer(_no_more_files)
             found = database.execute(_whole_table(database, path) if sql is None else sql)
             if found.description is None:
                 raise InvalidInputError(f"the query `{sql}` gives no rows; expected a `SELECT`")
@@ -42,6 +43,11 @@ def sqlite_rows(path: str, sql: str | None, attach: Mapping[str, str]) -> Iterat
                 yield Row(f"row {number}", dict(zip(names, values, strict=True)))
     except sqlite3.Error as error:
         raise InvalidInputError(f"SQLite cannot read that from `{path}`: {error}") from error
+
+
+def _no_more_files(action: int, *_: object) -> int:
+    """Forbid `ATTACH`, and so `VACUUM INTO`: they write files, where all that is open is open for reading only."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _uri(path: str) -> str:
