@@ -87,6 +87,21 @@ def test_a_folder_with_nothing_to_read_is_no_error():
     assert (result.exit_code, result.stdout) == (0, "Nothing to index; `idx` holds no index\n")
 
 
+def test_no_private_key_is_embedded_be_it_in_a_file_or_a_row(home):
+    body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
+    key = f"-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n"
+    Path("docs/deploy.txt").write_text(f"The key of the server:\n{key}")
+    Path("rows.jsonl").write_text(json.dumps({"id": "k", "text": key}) + '\n{"id": "a", "text": "words"}\n')
+    for arguments, name in (
+        (["docs"], "docs/deploy.txt"),
+        (["rows.jsonl", "--from", "jsonl"], "rows.jsonl record `k`"),
+    ):
+        told = run("index", *arguments, "--into", "idx", "-m", "mock")
+        assert f"  {name} holds a private key or certificate" in told.stderr.splitlines()
+    for path in [*Path("idx").rglob("*"), *home.rglob("*")]:
+        assert path.is_dir() or body.encode() not in path.read_bytes()
+
+
 def test_many_skipped_files_are_listed_on_request():
     for number in range(30):
         Path(f"docs/{number}.bin").write_bytes(b"\0")

@@ -1,13 +1,18 @@
 """Files read as text: every encoding right or refused, every part with its line or page."""
 
+import base64
 import io
+import json
 import logging
 
 import pypdf
 import pytest
+from embed_core import TextSplitter
 from embed_core.errors import IntegrationNotInstalledError
 from embed_core.index._extra import extra
 from embed_core.index._html import read_html
+from embed_core.index._item import ChunkedItem, Item
+from embed_core.index._keys import holds_key
 from embed_core.index._parsed import ParsedText, UnreadableError
 from embed_core.index._readers import decode, read
 from hypothesis import given
@@ -99,6 +104,43 @@ class TestPlainText:
         start = data.draw(st.integers(0, len(text) - 1))
         end = data.draw(st.integers(start + 1, len(text)))
         assert document.place(start, end) == (text.count("\n", 0, start) + 1, text.count("\n", 0, end - 1) + 1)
+
+
+BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
+PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n-----END PRIVATE KEY-----\n"
+
+
+class TestKeys:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            PEM,
+            PEM.replace("PRIVATE KEY", "CERTIFICATE").replace("\n", "\r\n"),
+            PEM.replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"),
+            f"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B2C3D\n\n{BODY}\n",
+            f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: none\n\n{BODY}\n",
+            f"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: none\n{BODY}\n",
+            f"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nComment: me\nPublic-Lines: 4\n{BODY}\n",
+            json.dumps({"type": "service_account", "private_key": PEM}),
+            f"client-key-data: {base64.b64encode(PEM.encode()).decode()}",
+            f"Some words before it.\n\n    {PEM}\nand after it.",
+        ],
+    )
+    def test_a_private_key_or_certificate_is_told_by_its_content(self, text):
+        assert holds_key(text)
+        item = ChunkedItem.cut(Item("a.txt", ""), read("a.txt", text.encode()), TextSplitter(), held=False)
+        assert (item.pieces, item.item.note) == ((), "holds a private key or certificate")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "A key begins with `-----BEGIN PRIVATE KEY-----` and goes on in base64.",
+            'if "-----BEGIN CERTIFICATE-----" in text:\n    raise ValueError("no certificates, please")\n',
+            f"-----BEGIN PUBLIC KEY-----\n{BODY}\n-----END PUBLIC KEY-----\n",
+        ],
+    )
+    def test_a_mention_is_no_key(self, text):
+        assert not holds_key(text)
 
 
 class TestHtml:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from embed_core import TextSplitter
+from embed_core.index._keys import holds_key
 from embed_core.index._parsed import ParsedText, Unit
 
 
@@ -71,7 +72,9 @@ class ChunkedItem:
 
     @classmethod
     def cut(cls, item: Item, parsed: ParsedText, splitter: TextSplitter, *, held: bool) -> Self:
-        """Return an item with the chunks of its text."""
+        """Return an item with the chunks of its text; a text with a private key has none."""
+        if holds_key(parsed.text):
+            return cls(replace(item, note="holds a private key or certificate"), parsed.unit, (), held)
         chunks = splitter.split(parsed.text, parsed.syntax, parsed.language)
         pieces = tuple(Piece(*chunk, *parsed.place(chunk.start, chunk.end)) for chunk in chunks)
         return cls(item if pieces else replace(item, note="holds no text"), parsed.unit, pieces, held)

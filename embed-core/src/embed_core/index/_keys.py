@@ -1,0 +1,18 @@
+"""Private keys and certificates, told by their content: they are never sent to a provider."""
+
+from __future__ import annotations
+
+import re
+
+_MARK = re.compile(
+    r"BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE)(?: BLOCK)? ?-----?"  # PEM, OpenSSH, PGP, SSH2
+    r"|PuTTY-User-Key-File-"
+    r"|LS0tLS1CRUdJTi"  # PEM in base64, as in the files of Kubernetes
+)
+_CONTENT = re.compile(r"[A-Za-z0-9+/]{40}")
+_NEAR = 500  # characters: the head lines of a key lie between its mark and its content
+
+
+def holds_key(text: str) -> bool:
+    """Tell whether a text holds a private key or a certificate; a mention of one is none."""
+    return any(_CONTENT.search(text, mark.end(), mark.end() + _NEAR) for mark in _MARK.finditer(text))
