@@ -167,7 +167,7 @@ class TestSearch:
         Path("question.txt").write_bytes(b"\xef\xbb\xbfThe dog ran.\n")
         for found in (
             run("search", "idx", "-i", "question.txt", "-k", "1"),
-            run("search", "idx", "-i", "-", "-k", "1", input="The dog ran.\n"),
+            *(run("search", "idx", *named, "-k", "1", input="The dog ran.\n") for named in (("-i", "-"), ("-",), ())),
         ):
             assert found.stdout.startswith("1.000  quotes.csv#2\n")
         Path("question.txt").write_bytes(b"caf\xe9")

@@ -112,8 +112,24 @@ def test_inner_line_ends_belong_to_the_text(tmp_path):
     assert run("-i", str(file), "-m", "mock").stdout == run("one\n\ntwo\n", "-m", "mock").stdout
 
 
-def test_standard_input_is_a_file_too():
-    assert run("-i", "-", "-m", "mock", input="some words\n").stdout == run("some words", "-m", "mock").stdout
+@pytest.mark.parametrize("named", [("-i", "-"), ("-",), ()])
+def test_standard_input_is_a_file_too(named):
+    assert run(*named, "-m", "mock", input="some words\n").stdout == run("some words", "-m", "mock").stdout
+    lines = run(*named, "--lines", "-m", "mock", input="some words\nother words\n")
+    assert lines.stdout == run("some words", "other words", "-m", "mock").stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
+@pytest.mark.parametrize("command", [["text", "-m", "mock"], ["search", "idx"]])
+def test_nobody_waits_for_words_typed_into_a_terminal(command):
+    ours, theirs = os.openpty()
+    try:
+        done = subprocess.run([EMBED, *command], stdin=theirs, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 2
+    assert b"`-` alone is standard input" in done.stderr
 
 
 def test_lines_are_texts_in_their_order(tmp_path):
@@ -159,10 +175,9 @@ def test_words_that_are_no_utf_8_are_refused():
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "give either TEXT or `-i FILE`"),
         (["a", "-i", "-"], "give either TEXT or `-i FILE`"),
+        (["a", "-"], "`-` alone is standard input"),
         (["a", "--lines"], "`--lines` goes with `-i FILE`"),
-        (["--lines"], "`--lines` goes with `-i FILE`"),
         (["-i", "/no/such/file"], "No such file"),
         (["a", "-f", "xml"], "xml"),
         (["a", "--kind", "image"], "image"),

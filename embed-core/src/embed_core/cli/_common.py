@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -56,6 +57,24 @@ def open_index(
         if model.embeddings_cache is None and (cache.path.exists() or not dry_run):
             model.embeddings_cache = cache
         yield index
+
+
+def input_file(file: BinaryIO | None, words: Sequence[str], hint: str) -> BinaryIO | None:
+    """Return the file to read: the given one, or standard input for `-` and for a pipe without words; else None.
+
+    Raises:
+        click.UsageError: there is nothing to read and no word, or too much.
+    """
+    if file is None and (list(words) == ["-"] or (not words and not _is_terminal())):
+        stdin: BinaryIO = click.File("rb")("-")
+        return stdin
+    if bool(words) == (file is not None) or "-" in words:
+        raise click.UsageError(f"give either {hint} or `-i FILE`; `-` alone is standard input")
+    return file
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is None or sys.stdin.isatty()
 
 
 def decode(file: BinaryIO, content: bytes, line: int = 0) -> str:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from embed_core.cli._common import count_option, decode, format_option, open_index, show_hits
+from embed_core.cli._common import count_option, decode, format_option, input_file, open_index, show_hits
 
 
 @click.command("search")
@@ -23,15 +23,13 @@ def command(
     """Search an index by meaning.
 
     The question is embedded by the model that built the index, and compared with every chunk in it. The score is a
-    cosine, at most 1.
+    cosine, at most 1. `-`, or a pipe without QUESTION, is standard input.
     """
-    if question is None and file is not None:
+    file = input_file(file, [] if question is None else [question], "a QUESTION")
+    if file is not None:
         question = decode(file, file.read())
-    elif question is None or file is not None:
-        msg = "give either a QUESTION or `-i FILE`"
-        raise click.UsageError(msg)
     with open_index(folder, spec) as index:
-        hits = index.search(question, count, prefix=prefix)
+        hits = index.search(question or "", count, prefix=prefix)
     if not hits:
         reason = "holds no such records" if prefix else "is empty"
         click.echo(f"The index in `{folder}` {reason}", err=True)

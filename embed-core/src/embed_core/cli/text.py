@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import click
 
-from embed_core.cli._common import decode, open_cache
+from embed_core.cli._common import decode, input_file, open_cache
 
 if TYPE_CHECKING:
     from embed_core import Vectors
@@ -58,8 +58,9 @@ def command(
 ) -> None:
     """Embed texts and print the vectors.
 
-    Each TEXT is embedded on its own and gives one line, or one row of the array. `hex`, `base64` and `npy` hold
-    little-endian 32-bit floats. The line end at the end of a file is no part of the text.
+    Each TEXT is embedded on its own and gives one line, or one row of the array. `-`, or a pipe without TEXT, is
+    standard input. `hex`, `base64` and `npy` hold little-endian 32-bit floats. The line end at the end of a file is no
+    part of the text.
     """
     from embed_core import resolve_embed_model
 
@@ -79,15 +80,13 @@ def command(
 
 
 def _inputs(texts: tuple[str, ...], file: BinaryIO | None, *, lines: bool) -> Iterator[str]:
-    if lines and file is None:
-        msg = "`--lines` goes with `-i FILE`"
+    file = input_file(file, texts, "TEXT")
+    if file is not None:
+        return (decode(file, part, number) for number, part in enumerate(file if lines else [file.read()]))
+    if lines:
+        msg = "`--lines` goes with `-i FILE` or standard input"
         raise click.UsageError(msg)
-    if bool(texts) == (file is not None):
-        msg = "give either TEXT or `-i FILE`"
-        raise click.UsageError(msg)
-    if file is None:
-        return iter(texts)
-    return (decode(file, part, number) for number, part in enumerate(file if lines else [file.read()]))
+    return iter(texts)
 
 
 def _write_npy(vectors: Vectors) -> None:
