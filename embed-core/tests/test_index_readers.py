@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+from contextlib import suppress
 
 import pypdf
 import pytest
@@ -167,8 +168,9 @@ class TestHtml:
 
     def test_every_part_has_the_line_of_its_source(self):
         markup = "<html>\n<body>\n\n<p>first\nsecond\n</p>\n<div><span>third</span></div>"
+        markup += "<script>\n//\n</script>\n<p>fourth<!--\n\n-->\nfifth</p><hr\n>sixth"
         document = read_html(markup)
-        for word, line in (("first", 4), ("second", 5), ("third", 7)):
+        for word, line in (("first", 4), ("second", 5), ("third", 7), ("fourth", 10), ("fifth", 13), ("sixth", 14)):
             start = document.text.index(word)
             assert document.place(start, start + len(word)) == (line, line)
 
@@ -180,10 +182,37 @@ class TestHtml:
         page = f"<html><head>{head}</head><body>{RUSSIAN}</body></html>".encode("cp1251")
         assert RUSSIAN.strip() in read("page.html", page).text
 
-    @pytest.mark.parametrize("declared", ["utf-8", "no-such-encoding", "base64"])
+    @pytest.mark.parametrize(
+        "declared", ["utf-8", "no-such-encoding", "base64", "undefined", "idna", "unicode_escape", "UTF-7", "punycode"]
+    )
     def test_a_wrong_declaration_is_not_believed(self, declared):
         page = f'<meta charset="{declared}"><p>{FRENCH}'.encode("cp1252")
         assert FRENCH.split()[-1] in read("page.htm", page).text
+
+    @pytest.mark.parametrize(
+        ("markup", "text"),
+        [
+            ("<p>one</p><![ endif]--><p>two</p>", "one two"),
+            ("<!--[if IE]><p>no</p><![endif]--><p>one</p>", "one"),
+            (f"one &#{'1' * 5000}; two", "one \N{REPLACEMENT CHARACTER} two"),
+            ("one\0two", "one\N{REPLACEMENT CHARACTER}two"),
+            ("<html><body>one</body></html>two<p>three", "onetwo three"),
+            ("one<a href='x", "one"),
+            ('<?xml version="1.0" encoding="ascii"?><p>é</p>', "é"),
+            ("<b>" * 1500 + "one", "one"),
+        ],
+    )
+    def test_odd_markup_is_read(self, markup, text):
+        assert read_html(markup).text.split() == text.split()
+
+    def test_a_page_that_is_nested_without_end_is_refused_and_not_cut(self):
+        assert "nested too deep" in reason("a.html", b"<p>one</p>" + b"</i>" * 300 + b"<div>" * 3000 + b"two")
+
+    @pytest.mark.parametrize("odd", ["<!--", "<!", "<![", "<a ", "&#1", '<a b="', "<b>", "</i>", "<!--a-->", "<title>"])
+    def test_broken_markup_takes_no_longer_the_more_there_is_of_it(self, odd):
+        """With a parser that begins again at every sign, this would take hours."""
+        with suppress(UnreadableError):
+            read_html("<p>words</p>" + odd * (1_000_000 // len(odd)))
 
     def test_a_page_of_scripts_only_is_refused(self):
         assert reason("a.html", b"<html><script>run()</script></html>") == "holds no text"

@@ -162,6 +162,18 @@ class TestReading:
         assert isinstance(young, ChunkedItem)
         assert not looks_like(young.item, found)
 
+    @pytest.mark.parametrize("error", [AssertionError("odd"), RecursionError("deep"), MemoryError()])
+    def test_whatever_a_file_does_to_its_parser_is_its_own_line_in_the_list(self, tmp_path, error):
+        class Breaking(TextSplitter):
+            def split(self, *_):
+                raise error
+
+        path = tmp_path / "a.txt"
+        path.write_text("some words")
+        skipped = read_item(self.found(path), None, Breaking(100, 0))
+        assert isinstance(skipped, Skipped)
+        assert skipped.reason.startswith(f"cannot be read ({type(error).__name__}")
+
     def test_white_space_of_other_alphabets_is_no_text(self, tmp_path):
         path = tmp_path / "a.txt"
         path.write_text("\u2003\u3000\n")

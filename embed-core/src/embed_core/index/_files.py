@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from embed_core import TextSplitter
-from embed_core.errors import InvalidInputError
+from embed_core.errors import EmbedError, InvalidInputError
 from embed_core.index._item import ChunkedItem, Item, digest
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import most_bytes, read
@@ -16,6 +16,7 @@ from embed_core.index._results import Skipped
 from embed_core.index._walk import is_gone, is_under, walk
 from embed_core.index._writer import Advance, Writer, bar
 
+_SHOWN = 200  # characters of an error
 _SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT) ticks every two seconds
 
 
@@ -92,7 +93,12 @@ def read_item(found: Item, known: Item | None, splitter: TextSplitter) -> Chunke
     if known is not None and known.digest == item.digest:
         return replace(item, note=known.note)
     try:
-        parsed = read(found.source, data)
+        return ChunkedItem.cut(item, read(found.source, data), splitter, held=known is not None)
     except UnreadableError as reason:
         return ChunkedItem(replace(item, note=str(reason)), "line", (), held=known is not None)
-    return ChunkedItem.cut(item, parsed, splitter, held=known is not None)
+    except EmbedError:
+        raise
+    except BaseException as error:  # a parser may fail on this file in any way, and the other files are whole
+        if not (isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"):  # a panic in Rust
+            raise
+        return Skipped(found.source, f"cannot be read ({type(error).__name__}: {str(error)[:_SHOWN]})")
