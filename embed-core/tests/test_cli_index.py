@@ -171,7 +171,9 @@ class TestSearch:
     def test_an_empty_index_is_told(self):
         for path in Path("docs").iterdir():
             path.unlink()
-        run("index", "docs", "--into", "idx")
+        kept = run("index", "docs", "--into", "idx")
+        assert "docs is empty or not there, so 3 files of it stay in the index; `--prune` (" in kept.stderr
+        assert run("index", "docs", "--into", "idx", "--prune").stdout.startswith("3 removed; ")
         result = run("search", "idx", "words", "-f", "json")
         assert (result.exit_code, result.stdout) == (0, "[]\n")
         assert result.stderr == "The index in `idx` is empty\n"
@@ -196,6 +198,24 @@ class TestSearch:
         assert result.exit_code == status
         assert message in result.stderr.splitlines()[-1]
         assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("indexed")
+def test_the_content_is_listed_and_removed():
+    Path("docs/a.txt").rename("docs/renamed.txt")
+    run("index", "docs/renamed.txt", "--into", "idx")
+    head, *rows = run("sources", "idx").stdout.splitlines()
+    assert head.split() == ["source", "records", "chunks", "gone"]
+    assert [row.split() for row in rows] == [
+        ["docs/a.txt", "0", "1", "gone"],
+        ["docs/b.md", "0", "3"],
+        ["docs/c.bin", "0", "0"],
+        ["docs/renamed.txt", "0", "1"],
+    ]
+    assert run("remove", "idx", "docs/a.txt", "docs/c.bin").stdout == "2 removed\n"
+    listed = json.loads(run("sources", "idx", "-f", "json").stdout)
+    assert [(Path(row["source"]).name, row["gone"]) for row in listed] == [("b.md", False), ("renamed.txt", False)]
+    assert run("remove", "idx", "docs/a.txt").exit_code == 1
 
 
 def test_a_path_is_short_where_it_lies_in_the_current_folder():

@@ -61,7 +61,10 @@ class TestIndex:
     def test_a_source_that_is_gone_is_forgotten_and_a_typo_is_an_error(self):
         run("index", "quotes.csv", "--from", "csv", "--into", "idx", *MODEL)
         Path("quotes.csv").unlink()
-        gone = run("index", "quotes.csv", "--from", "csv", "--into", "idx")
+        asked = run("index", "quotes.csv", "--from", "csv", "--into", "idx")
+        assert (asked.exit_code, ids()) == (1, ["1", "2", "3"])
+        assert "`--prune` or `embed remove` removes its records" in asked.stderr
+        gone = run("index", "quotes.csv", "--from", "csv", "--into", "idx", "--prune")
         assert gone.stdout == "3 removed; `idx` holds 0 chunks of 0 files\n"
         for folder in ("idx", "new"):
             typo = run("index", "qoutes.csv", "--from", "csv", "--into", folder, *MODEL)
@@ -103,6 +106,32 @@ class TestIndex:
         assert again.stdout.decode().startswith("nothing changed; ")
         hit = Index("idx").search("naïve 日本")[0]
         assert (hit.source, hit.id, hit.text) == ("-", "é", "naïve 日本")
+
+    def test_a_second_list_on_standard_input_is_added_to_the_first(self):
+        for id_ in ("a", "b"):
+            row = json.dumps({"id": id_, "text": f"words of {id_}"})
+            assert run("index", "-", "--from", "jsonl", "--into", "idx", *MODEL, input=row).exit_code == 0
+        assert ids() == ["a", "b"]
+        assert run("remove", "idx", "a", "--source", "-").stdout == "1 removed\n"
+        assert ids() == ["b"]
+
+    @pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
+    def test_a_mistyped_column_changes_nothing(self, form):
+        rows = [{"id": str(number), "text": f"words {number}"} for number in range(3)]
+        texts = {
+            "jsonl": "\n".join(map(json.dumps, rows)),
+            "json": json.dumps(rows),
+            "csv": "id,text\n" + "\n".join(",".join(row.values()) for row in rows),
+        }
+        Path("rows").write_text(texts[form])
+        command = ("index", "rows", "--from", form, "--into", "idx")
+        run(*command, *MODEL)
+        for option in (("--text", "txet"), ("--text", "text", "--text", "txet"), ("--id", "ib")):
+            refused = run(*command, *option)
+            assert refused.exit_code == 1
+            assert "has no column" in refused.stderr
+        assert ids() == ["0", "1", "2"]
+        assert run(*command, "--text", "text").stdout.startswith("nothing changed; `idx` holds 3 chunks of 3 records")
 
     def test_texts_are_left_out_on_request(self):
         run("index", "quotes.csv", "--from", "csv", "--into", "idx", "--no-store", *MODEL)

@@ -17,7 +17,7 @@ from embed_core.errors import (
     SpaceMismatchError,
     StoreError,
 )
-from embed_core.index import Index
+from embed_core.index import Index, Record
 from embed_core.index._folder import only_writer
 from embed_core.index._store import Store
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
@@ -122,7 +122,13 @@ class TestSearch:
     def test_an_index_that_has_become_empty_finds_nothing(self, index, docs):
         index.add(docs)
         shutil.rmtree(docs)
-        assert counts(index.add(docs)) == {"added": 0, "changed": 0, "unchanged": 0, "removed": 3, "chunks": 0}
+        assert counts(index.add(docs, prune=True)) == {
+            "added": 0,
+            "changed": 0,
+            "unchanged": 0,
+            "removed": 3,
+            "chunks": 0,
+        }
         assert index.search("words") == []
 
     def test_searches_go_on_while_another_index_object_writes(self, index, docs, tmp_path):
@@ -195,6 +201,13 @@ class TestSync:
         assert [text for name, _, text in texts(index) if name == "2.txt"] == [PARAGRAPHS[20]]
         assert index.stats().chunks == 21
 
+    def test_a_file_that_has_lost_its_text_is_changed(self, index, docs):
+        index.add(docs)
+        write(docs / "2.txt", " ", age=5)
+        changes = index.add(docs)
+        assert (changes.changed, [one.reason for one in changes.skipped]) == (1, ["is empty"])
+        assert index.stats().chunks == 20
+
     def test_a_renamed_file_costs_nothing(self, index, docs, model):
         index.add(docs)
         model.reset()
@@ -211,8 +224,26 @@ class TestSync:
         (docs / "0.txt").unlink()
         assert index.add(docs).removed == 1
         assert index.stats().files == 5
-        assert index.add([other / "1.txt"]).removed == 1  # the path itself may be gone
+        assert index.add([other / "1.txt"], prune=True).removed == 1  # the path itself may be gone
         assert index.add([tmp_path]).removed == 2
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_a_folder_that_is_empty_or_missing_removes_nothing_without_a_word(self, index, docs, tmp_path, there):
+        """A disk that is not mounted leaves an empty folder, or none."""
+        for disk in (docs, docs / "inner"):
+            shutil.copytree(docs, tmp_path / "disk" / "inner", dirs_exist_ok=True)
+            index.add([docs, tmp_path / "disk"])
+            before = texts(index)
+            gone = tmp_path / "disk" / ("inner" if disk != docs else "")
+            shutil.rmtree(gone)
+            if there or disk != docs:
+                gone.mkdir()
+            changes = index.add([docs, tmp_path / "disk"])
+            assert (changes.removed, texts(index)) == (0, before)
+            assert [one.source for one in changes.skipped] == [os.path.realpath(gone)]
+            assert "so 3 files of it stay in the index; `--prune`" in changes.skipped[0].reason
+            assert index.add([docs, tmp_path / "disk"], prune=True).removed == 3
+            assert index.stats().files == 3
 
     def test_a_touched_file_is_read_and_not_embedded(self, index, docs, model):
         index.add(docs)
@@ -433,6 +464,49 @@ class TestModels:
 
         with pytest.raises(InvalidInputError, match="all of it"):
             Index(tmp_path / "index", Refusing()).add(docs)
+
+
+class TestContent:
+    @pytest.fixture
+    def filled(self, index, docs):
+        index.add(docs)
+        index.add_records([Record("a", "Words."), Record("b", "Other words."), Record("c", "")], "-")
+        index.add_records([Record("a", "Words.")], docs / "0.txt")
+        return index
+
+    def test_files_and_sources_are_listed_by_name(self, filled, docs):
+        names = [os.path.realpath(docs / f"{number}.txt") for number in range(3)]
+        (docs / "2.txt").unlink()
+        assert [(one.source, one.records, one.chunks, one.gone) for one in filled.sources()] == [
+            ("-", 3, 2, False),
+            (names[0], 0, 10, False),
+            (names[0], 1, 1, False),
+            (names[1], 0, 10, False),
+            (names[2], 0, 10, True),
+        ]
+
+    def test_files_folders_and_sources_are_removed_by_name(self, filled, docs, model):
+        model.reset()
+        assert filled.remove(docs / "1.txt").removed == 1
+        assert filled.remove(["-"]).removed == 3
+        moved = docs.rename(docs.with_name("moved"))
+        filled.add(moved)
+        assert filled.remove(str(docs)).removed == 3  # two files, and the record of a file
+        assert {one.source for one in filled.sources()} == {os.path.realpath(path) for path in moved.iterdir()}
+        assert model.input_count == 0
+
+    def test_records_are_removed_by_their_ids(self, filled):
+        assert Index(filled.folder).remove(["a", "c"], source="-").removed == 2
+        assert [hit.id for hit in filled.search("Words.", k=99) if hit.source == "-"] == ["b"]
+        assert filled.stats().records == 2
+
+    def test_a_name_of_nothing_is_an_error_and_removes_nothing(self, filled, docs):
+        before = filled.sources()
+        with pytest.raises(InvalidInputError, match="the index holds nothing named `nothing`; `embed sources` lists"):
+            filled.remove([docs, "nothing"])
+        with pytest.raises(InvalidInputError, match="the index holds nothing of `-` named `x`"):
+            filled.remove(["a", "x"], source="-")
+        assert filled.sources() == before
 
 
 class TestFolder:

@@ -104,7 +104,18 @@ class TestRuns:
         index.add_records(QUOTES[:2], "others")
         assert counts(index.add_records(QUOTES[3:], "quotes")) == {"unchanged": 6, "removed": 3}
         assert content(index) == expected(QUOTES[3:]) | expected(QUOTES[:2], "others")
-        assert counts(index.add_records([], "others")) == {"removed": 2}
+        kept = index.add_records([], "others")
+        assert reasons(kept) == [
+            "holds no rows, so 2 records of it stay in the index; `--prune` (`prune=True`) removes them"
+        ]
+        assert content(index) == expected(QUOTES[3:]) | expected(QUOTES[:2], "others")
+        assert counts(index.add_records([], "others", prune=True)) == {"removed": 2}
+
+    def test_each_list_on_standard_input_adds_to_those_before(self, index):
+        index.add_records(QUOTES[:5], "-")
+        assert counts(index.add_records(QUOTES[4:], "-")) == {"added": 4, "unchanged": 1, "chunks": 4}
+        assert content(index) == expected(QUOTES, "-")
+        assert counts(index.add_records(QUOTES[6:], "-", prune=True)) == {"unchanged": 3, "removed": 6}
 
     def test_equal_texts_under_two_ids_are_both_kept_and_embedded_once(self, index, model):
         twins = [Record("a", "The same words."), Record("b", "The same words.")]
@@ -120,7 +131,7 @@ class TestRuns:
         index.add_records(QUOTES, path)
         index.add(path.parent)
         path.unlink()
-        assert index.add(path.parent).removed == 1
+        assert index.add(path.parent, prune=True).removed == 1
         assert content(index) == expected(QUOTES, str(path.resolve()))
 
     def test_without_ids_equal_texts_and_another_order_are_no_change(self, index, model):
@@ -175,7 +186,7 @@ def test_after_any_runs_the_index_holds_the_last_state_of_each_source(runs):
         index = Index(Path(folder) / "index", model, chunk_size=60, chunk_overlap=0)
         for rows, prefix in runs:
             records = [Record(id_, text, {"m": extra}) for id_, (text, extra) in rows.items()]
-            index.add_records(records, f"source {prefix}", prefix=prefix)
+            index.add_records(records, f"source {prefix}", prefix=prefix, prune=True)
             states[prefix] = {
                 (f"source {prefix}", prefix + one.id): (one.text.strip(), dict(one.metadata))
                 for one in records

@@ -75,6 +75,17 @@ class TestColumns:
         found, _ = read(stream("id,title,body\n1,One,some words\n"), "csv")
         assert found == [("1", "One\nsome words", {})]
 
+    def test_an_object_may_lack_a_named_column_that_others_have(self):
+        rows = [{"id": 1}, {"id": 2, "title": "a"}, {"id": 3, "text": "b"}, {"id": 4}]
+        found, bad = read(stream(json.dumps(rows)), "json", text_columns=["title", "text"])
+        assert ([(id_, text) for id_, text, _ in found], bad) == ([("1", ""), ("2", "a"), ("3", "b"), ("4", "")], [])
+
+    def test_a_hundred_thousand_columns_are_read(self):
+        """With a search through all names for every name, this would take ten minutes."""
+        names = [f"c{number}" for number in range(100_000)]
+        ((_, text, metadata),), bad = read(stream(f"{','.join(names)}\n{','.join(names)}\n"), "csv")
+        assert (text.split("\n"), metadata, bad) == (names, {}, [])
+
     def test_named_columns_are_joined_in_their_order(self):
         found, _ = read(stream(self.CSV), "csv", id_column="year", text_columns=["text", "title"])
         assert found == [("1999", "some words\nOne", {"id": "1"})]

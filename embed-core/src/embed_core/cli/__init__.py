@@ -25,8 +25,10 @@ COMMANDS: Final = {
     "index": "Make files, or the rows of files, searchable.",
     "models": "List the models there are, or choose the default.",
     "plugins": "List the installed packages that provide models.",
+    "remove": "Remove files or records from an index.",
     "search": "Search an index by meaning.",
     "similar": "Find the neighbours of a record or file in an index.",
+    "sources": "List the files and sources of records in an index.",
     "text": "Embed texts and print the vectors.",
 }
 

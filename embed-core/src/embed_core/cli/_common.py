@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -66,8 +66,7 @@ def input_file(file: BinaryIO | None, words: Sequence[str], hint: str) -> Binary
         click.UsageError: there is nothing to read and no word, or too much.
     """
     if file is None and (list(words) == ["-"] or (not words and not _is_terminal())):
-        stdin: BinaryIO = click.File("rb")("-")
-        return stdin
+        return cast("BinaryIO", click.File("rb")("-"))
     if bool(words) == (file is not None) or "-" in words:
         raise click.UsageError(f"give either {hint} or `-i FILE`; `-` alone is standard input")
     return file

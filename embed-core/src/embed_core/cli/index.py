@@ -53,6 +53,7 @@ _INTERRUPTED = "Interrupted; finished batches are kept. Run the same command aga
 @click.option("--chunk-size", type=int, metavar="N", help="Most characters of a chunk. [default: 800]")
 @click.option("--chunk-overlap", type=int, metavar="N", help="Most characters that two chunks share. [default: 80]")
 @click.option("--store/--no-store", "store_text", default=None, help="Keep the texts in the index. [default: store]")
+@click.option("--prune", is_flag=True, help="Remove all that PATHs no longer hold, be they empty, gone or `-`.")
 @click.option("--dry-run", is_flag=True, help="Only report the changes, the tokens to send and their price.")
 @click.option("--max-cost", type=click.FloatRange(min=0, min_open=True), metavar="USD", help="Spend no more.")
 @click.option("--batch-api", "batch_jobs", is_flag=True, help="Use the provider's jobs: cheaper, within a day.")
@@ -67,6 +68,7 @@ def command(
     chunk_size: int | None,
     chunk_overlap: int | None,
     store_text: bool | None,
+    prune: bool,
     dry_run: bool,
     max_cost: float | None,
     batch_jobs: bool,
@@ -78,7 +80,8 @@ def command(
 
     Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. A
     second run embeds only new and changed texts, and removes texts that are gone; after an interruption, it goes on
-    from there. Hidden files and folders are left out, and links are not followed, unless they are named.
+    from there. Texts of an empty or missing PATH, or of an earlier list on standard input, stay without `--prune`.
+    Hidden files and folders are left out, and links are not followed, unless they are named.
     """
     given = [f"--{name.partition('_')[0]}" for name, value in {**reading, "prefix": prefix}.items() if value]
     if _STDIN in paths:
@@ -97,7 +100,7 @@ def command(
             click.echo(f"{message}. `-m` and `embed models default` choose another", err=True)
         show = sys.stderr.isatty() if progress is None else progress
         try:
-            how = {"show_progress": show, "dry_run": dry_run, "batch_jobs": batch_jobs}
+            how = {"prune": prune, "show_progress": show, "dry_run": dry_run, "batch_jobs": batch_jobs}
             if form is None:
                 changes = index.add(paths, **how)
             else:
@@ -126,13 +129,12 @@ def _add_records(index: Index, paths: Sequence[str], form: Form, reading: Mappin
     changes, options = Changes(), {**reading, "attach": dict(reading["attach"])}
     for path in paths:
         file = None if path == _STDIN else Path(path)
-        gone = file is not None and index.exists and not file.exists()
+        gone = file is not None and not file.exists()
+        if gone and not (how["prune"] and index.exists):
+            hint = "`--prune` or `embed remove` removes its records from an index"
+            raise click.ClickException(f"there is no file `{path}`; {hint}")
         records = () if gone else read_records(file or sys.stdin.buffer, form, **options)
-        done = index.add_records(records, file or _STDIN, **how)
-        if gone and not done.removed:
-            msg = f"there is no file `{path}`, and the index holds no records of it"
-            raise click.ClickException(msg)
-        changes += done
+        changes += index.add_records(records, file or _STDIN, **how)
     return changes
 
 

@@ -2,7 +2,7 @@
 
 from embed_core.index._index import Index
 from embed_core.index._record import Record
-from embed_core.index._results import Changes, Hit, Skipped, Stats
+from embed_core.index._results import Changes, Hit, Skipped, Source, Stats
 from embed_core.index._sources import read_records
 
-__all__ = ["Changes", "Hit", "Index", "Record", "Skipped", "Stats", "read_records"]
+__all__ = ["Changes", "Hit", "Index", "Record", "Skipped", "Source", "Stats", "read_records"]

@@ -13,7 +13,7 @@ from embed_core.index._item import ChunkedItem, Item, digest
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import most_bytes, read
 from embed_core.index._results import Skipped
-from embed_core.index._walk import is_gone, is_under, walk
+from embed_core.index._walk import holds_anything, is_gone, is_under, walk
 from embed_core.index._writer import Advance, Writer, bar
 
 _SHOWN = 200  # characters of an error
@@ -27,14 +27,18 @@ class FileRun:
         """Begin a run into an index in `folder`, which holds the files `known`."""
         self._folder, self._splitter, self._known, self._writer = folder, splitter, known, writer
 
-    def run(self, roots: Sequence[str], *, show_progress: bool) -> None:
+    def run(self, roots: Sequence[str], *, prune: bool, show_progress: bool) -> None:
         """Index files under some canonical paths that are new or changed, and remove those that are gone.
+
+        A folder that is not there or empty is perhaps a disk that is not mounted: its files stay, unless `prune`.
 
         Raises:
             InvalidInputError: a path does not exist, and the index holds nothing of it either.
         """
         self._check(roots)
-        stale = self._stale(roots)
+        stale, seen = self._found(roots)
+        unseen = [item for source, item in self._known.items() if source not in seen]
+        self._remove_gone(unseen, roots, prune=prune)
         with bar("B", sum(found.size for found in stale), show=show_progress) as advance:
             self._writer.write(self._read(stale, advance), advance)
 
@@ -47,8 +51,8 @@ class FileRun:
                 msg = f"there is no file or folder `{root}`"
                 raise InvalidInputError(msg)
 
-    def _stale(self, roots: Sequence[str]) -> list[Item]:
-        """Return the files that may have changed; remove those that are gone."""
+    def _found(self, roots: Sequence[str]) -> tuple[list[Item], set[str]]:
+        """Return the files that may have changed, and the names of all that are there."""
         stale, seen = [], set()
         for one in walk((root for root in roots if Path(root).exists()), leave_out=str(self._folder)):
             seen.add(one.source)
@@ -58,9 +62,21 @@ class FileRun:
                 stale.append(one)
             else:
                 self._writer.count(known, "unchanged")
-        under = (source for source in self._known.keys() - seen if any(is_under(source, root) for root in roots))
-        self._writer.remove([self._known[source] for source in under if is_gone(source)])
-        return stale
+        return stale, seen
+
+    def _remove_gone(self, unseen: Iterable[Item], roots: Sequence[str], *, prune: bool) -> None:
+        gone: dict[str, list[Item]] = {}
+        for item in unseen:
+            root = next((root for root in roots if is_under(item.source, root)), None)
+            if root is not None and is_gone(item.source):
+                gone.setdefault(_folder_of(item.source, root), []).append(item)
+        for folder, items in gone.items():
+            if prune or holds_anything(folder):
+                self._writer.remove(items)
+                continue
+            count = f"{len(items)} file{'' if len(items) == 1 else 's'}"
+            reason = f"is empty or not there, so {count} of it stay in the index; `--prune` (`prune=True`) removes them"
+            self._writer.changes.skipped.append(Skipped(folder, reason))
 
     def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem]:
         for found in stale:
@@ -74,6 +90,12 @@ class FileRun:
                 self._writer.changes.skipped.append(one)
             else:
                 self._writer.refresh(one)
+
+
+def _folder_of(source: str, root: str) -> str:
+    """Return the innermost folder of a file that is still there, or `root` where that is not."""
+    folders = [str(folder) for folder in Path(source).parents if folder.is_dir() and is_under(str(folder), root)]
+    return folders[0] if folders else root
 
 
 def looks_like(item: Item, found: Item) -> bool:

@@ -14,6 +14,8 @@ from embed_core import OPERATIONAL, BaseEmbedding, TextSplitter
 from embed_core.errors import ConfigurationError, SpaceMismatchError, StoreError
 from embed_core.index._folder import TABLE
 
+_CHUNK_SIZE = 800  # characters: some 200 tokens, which the smallest models in use take whole
+_CHUNK_OVERLAP = 80
 _FORMAT = 2
 _SHOWN = 40  # characters of a value
 
@@ -106,6 +108,12 @@ class Header:
             if value not in {None, built := getattr(self, name)}:
                 msg = f"`{name}` is {value}, but the index was built with {built}"
                 raise ConfigurationError(f"{msg}; leave it out, or index into another folder")
+
+
+def splitter_of(size: int | None, overlap: int | None) -> TextSplitter:
+    """Return the splitter of a new index; None stands for the default."""
+    size = _CHUNK_SIZE if size is None else size
+    return TextSplitter(size, min(_CHUNK_OVERLAP, size // 10) if overlap is None else overlap)
 
 
 def _label(config: Mapping[str, Any]) -> str:

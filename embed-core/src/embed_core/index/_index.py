@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from embed_core import BaseEmbedding, TextSplitter, block_size, embed, resolve_embed_model
-from embed_core.errors import ConfigurationError, InvalidInputError
+from embed_core.errors import ConfigurationError
 from embed_core.index._embedding import CHUNKS_PER_JOB, Forecast, by_jobs, cache_for
 from embed_core.index._files import FileRun
 from embed_core.index._folder import CACHE, JOBS, check_new, only_writer
-from embed_core.index._header import Header
+from embed_core.index._header import Header, splitter_of
+from embed_core.index._held import remove, sources, stats
 from embed_core.index._record import Record
 from embed_core.index._records import RecordRun
-from embed_core.index._results import Changes, Hit, Skipped, Stats
-from embed_core.index._similar import similar
+from embed_core.index._results import Changes, Hit, Skipped, Source, Stats
+from embed_core.index._similar import check_count, check_question, similar
 from embed_core.index._store import Store
 from embed_core.index._walk import canonical
 from embed_core.index._writer import CHUNKS_PER_COMMIT, Embed, Writer
-
-_CHUNK_SIZE = 800  # characters: some 200 tokens, which the smallest models in use take whole
-_CHUNK_OVERLAP = 80
 
 
 class Index:
@@ -77,6 +75,7 @@ class Index:
         self,
         paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
+        prune: bool = False,
         show_progress: bool = False,
         dry_run: bool = False,
         batch_jobs: bool = False,
@@ -88,6 +87,8 @@ class Index:
 
         Args:
             paths: files and folders.
+            prune: remove all files that are gone, even where a path is not there or a folder is empty, as with a disk
+                that is not mounted; without it, such files stay and are listed.
             show_progress: whether to show a bar.
             dry_run: only return the changes that there would be, with an estimate of their cost; nothing is sent or
                 written.
@@ -100,11 +101,13 @@ class Index:
             EmbedError: another process is writing, or the model failed.
         """
         roots = [canonical(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        scope = os.pathsep.join(sorted(roots))
-        with self._run(scope, show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs) as writer:
+        with self._run(
+            os.pathsep.join(sorted(roots)), show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs
+        ) as writer:
             store = self._store()
             known = {} if store is None else store.files()
-            FileRun(self.folder, self._splitter(), known, writer).run(roots, show_progress=show_progress)
+            run = FileRun(self.folder, self._splitter(), known, writer)
+            run.run(roots, prune=prune, show_progress=show_progress)
         return writer.changes
 
     def add_records(
@@ -113,6 +116,7 @@ class Index:
         source: str | os.PathLike[str],
         *,
         prefix: str = "",
+        prune: bool = False,
         show_progress: bool = False,
         dry_run: bool = False,
         batch_jobs: bool = False,
@@ -121,13 +125,15 @@ class Index:
 
         A record is known by its source and its id. New and changed texts are embedded; where only metadata have
         changed, they are kept without embedding. Records that an earlier call found in the same source under the same
-        prefix, and this one does not, are removed. Of each record only its id and a hash are held in memory.
+        prefix, and this one does not, are removed, but for those of a source without rows and of `"-"`, which is
+        standard input. Of each record only its id and a hash are held in memory.
 
         Args:
             records: see `read_records`; a `Skipped` stands for a row that cannot be read, and while there is one,
                 nothing is removed.
             source: the source of the records: a name, or the path of a file.
             prefix: put before every id.
+            prune: remove all records that are gone, even where there are no rows or the source is standard input.
             show_progress: whether to show a bar.
             dry_run: see `add`.
             batch_jobs: see `add`.
@@ -137,12 +143,14 @@ class Index:
             SpaceMismatchError: the index was built with another model.
             EmbedError: another process is writing, or the model failed.
         """
-        name = source if isinstance(source, str) else canonical(source)
-        scope = f"{name} {prefix}"
-        with self._run(scope, show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs) as writer:
+        name = _name(source)
+        with self._run(
+            f"{name} {prefix}", show_progress=show_progress, dry_run=dry_run, batch_jobs=batch_jobs
+        ) as writer:
             store = self._store()
             known = () if store is None else store.records(name)
-            RecordRun(name, prefix, self._splitter(), known, writer).run(records, show_progress=show_progress)
+            run = RecordRun(name, prefix, self._splitter(), known, writer)
+            run.run(records, prune=prune, show_progress=show_progress)
         return writer.changes
 
     def search(self, question: str, k: int = 5, *, prefix: str = "") -> list[Hit]:
@@ -158,11 +166,8 @@ class Index:
             ConfigurationError: there is no index in the folder.
             SpaceMismatchError: the index was built with another model.
         """
-        if not isinstance(question, str):
-            raise InvalidInputError(f"the question is a `{type(question).__name__}`, not a `str`")
-        if not question.strip():
-            raise InvalidInputError("the question is blank; ask in some words")
-        _check_count(k)
+        check_question(question)
+        check_count(k)
         store = self._existing()
         return store.search(self.model.embed_queries([question])[0], k, prefix)
 
@@ -181,9 +186,37 @@ class Index:
             InvalidInputError: nothing, or more than one record, has this id; or `k` is below 1.
             ConfigurationError: there is no index in the folder.
         """
-        _check_count(k)
-        name = source if source is None or isinstance(source, str) else canonical(source)
-        return similar(self._existing(), item, k, name)
+        return similar(self._existing(), item, k, None if source is None else _name(source))
+
+    def remove(
+        self,
+        names: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        *,
+        source: str | os.PathLike[str] | None = None,
+    ) -> Changes:
+        """Remove files, whole folders or sources of records from the index; nothing else is touched.
+
+        Args:
+            names: paths, and names of sources; or with `source`, ids of its records.
+            source: a source of records, of which only some are removed.
+
+        Raises:
+            InvalidInputError: the index holds nothing of a name; nothing is removed.
+            ConfigurationError: there is no index in the folder.
+            EmbedError: another process is writing.
+        """
+        store, where = self._existing(), None if source is None else _name(source)
+        with only_writer(self.folder):
+            removed = remove(store, [names] if isinstance(names, str | os.PathLike) else names, where)
+        return Changes(removed=removed)
+
+    def sources(self) -> list[Source]:
+        """Return the files and the sources of records that the index holds, by name.
+
+        Raises:
+            ConfigurationError: there is no index in the folder.
+        """
+        return sources(self._existing())
 
     def stats(self) -> Stats:
         """Return the numbers of files, records and chunks, the model, and the room on the disk.
@@ -191,17 +224,7 @@ class Index:
         Raises:
             ConfigurationError: there is no index in the folder.
         """
-        store = self._existing()
-        header = store.header
-        return Stats(
-            folder=str(self.folder),
-            model=header.model_label,
-            fingerprint=header.fingerprint,
-            dimension=header.dimension,
-            bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-            created=header.created,
-            **store.counts(),
-        )
+        return stats(self._existing(), self.folder)
 
     @property
     def exists(self) -> bool:
@@ -269,11 +292,8 @@ class Index:
         if (store := self._store()) is not None:
             store.header.check_fixed(**self._fixed)
             return TextSplitter(store.header.chunk_size, store.header.chunk_overlap)
-        size, overlap = self._fixed["chunk_size"], self._fixed["chunk_overlap"]
-        size = _CHUNK_SIZE if size is None else size
-        return TextSplitter(size, min(_CHUNK_OVERLAP, size // 10) if overlap is None else overlap)
+        return splitter_of(self._fixed["chunk_size"], self._fixed["chunk_overlap"])
 
 
-def _check_count(k: object) -> None:
-    if not isinstance(k, int) or k < 1:
-        raise InvalidInputError(f"`k` is {k!r}; it must be a number from 1 on")
+def _name(source: str | os.PathLike[str]) -> str:
+    return source if isinstance(source, str) else canonical(source)

@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from embed_core.index._item import Item, digest
 from embed_core.index._parsed import UnreadableError
+
+STDIN: Final = "-"
+"""The source of records from standard input, where each list comes for itself."""
 
 _SHOWN = 80
 

@@ -12,7 +12,7 @@ from embed_core.errors import InvalidInputError
 from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import plain
-from embed_core.index._record import Record, item_of, same_text, state
+from embed_core.index._record import STDIN, Record, item_of, same_text, state
 from embed_core.index._results import Skipped
 from embed_core.index._store import portions
 from embed_core.index._writer import Advance, Writer, bar
@@ -29,7 +29,7 @@ class RecordRun:
     """A run over the records of one source; of each it holds the id and a short hash in memory.
 
     Records that an earlier run found under the same prefix, and this one does not, are removed, unless the source
-    could be read only in part.
+    could be read only in part. Standard input, and a source without rows, remove nothing unless `prune`.
     """
 
     def __init__(self, source: str, prefix: str, splitter: TextSplitter, known: Iterable[Item], writer: Writer) -> None:
@@ -46,7 +46,7 @@ class RecordRun:
         self._good = self._bad = 0
         self._is_damaged = False
 
-    def run(self, records: Iterable[Record | Skipped], *, show_progress: bool) -> None:
+    def run(self, records: Iterable[Record | Skipped], *, prune: bool, show_progress: bool) -> None:
         """Index records that are new or changed, and remove those that are gone.
 
         Raises:
@@ -56,7 +56,7 @@ class RecordRun:
             self._writer.write(self._read(records, advance), lambda _: None)
         if self._bad and not self._good:
             self._give_up()
-        self._remove_gone()
+        self._remove_gone(prune=prune)
 
     def _read(self, records: Iterable[Record | Skipped], advance: Advance) -> Iterator[ChunkedItem]:
         for number, record in enumerate(records, 1):
@@ -116,10 +116,13 @@ class RecordRun:
         first = self._writer.changes.skipped[0].reason
         raise InvalidInputError(f"`{self._source}` holds no record that can be read: {first}")
 
-    def _remove_gone(self) -> None:
-        gone = (id_ for id_, before in self._known.items() if before)
-        if not self._is_damaged:
+    def _remove_gone(self, *, prune: bool) -> None:
+        gone = [id_ for id_, before in self._known.items() if before]
+        if self._is_damaged and gone:
+            self._skip(f"could be read only in part, so nothing that it held before is removed ({len(gone)} not found)")
+        elif prune or (self._good and self._source != STDIN):
             for ids in portions(gone, _AT_ONCE):
                 self._writer.remove([Item(self._source, "", id=id_) for id_ in ids])
-        elif count := sum(1 for _ in gone):
-            self._skip(f"could be read only in part, so nothing that it held before is removed ({count} not found)")
+        elif gone and self._source != STDIN:
+            kept = f"{len(gone)} record{'' if len(gone) == 1 else 's'}"
+            self._skip(f"holds no rows, so {kept} of it stay in the index; `--prune` (`prune=True`) removes them")

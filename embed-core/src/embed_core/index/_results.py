@@ -44,6 +44,22 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, or a source of records, that an index holds.
+
+    Attributes:
+        records: how many; 0 for a file.
+        chunks: how many; 0 for a file without text.
+        gone: whether it was a file, and certainly is no more.
+    """
+
+    source: str
+    records: int
+    chunks: int
+    gone: bool
+
+
 @dataclass(slots=True)
 class Changes:
     """The work of a run, in files or records; `chunks` counts those written.

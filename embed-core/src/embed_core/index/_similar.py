@@ -24,6 +24,7 @@ def similar(store: Store, id_: str, k: int, source: str | None) -> list[Hit]:
     Raises:
         InvalidInputError: nothing has this id, or several records of different sources have it.
     """
+    check_count(k)
     item = _find(store, id_, source)
     mean = store.mean(item)
     if mean is None:
@@ -40,6 +41,28 @@ def similar(store: Store, id_: str, k: int, source: str | None) -> list[Hit]:
         rows *= 4
     best.pop((item.source, item.id or None), None)
     return list(best.values())[:k]
+
+
+def check_question(question: object) -> None:
+    """Refuse a question that cannot be embedded.
+
+    Raises:
+        InvalidInputError: it is no text, or blank.
+    """
+    if not isinstance(question, str):
+        raise InvalidInputError(f"the question is a `{type(question).__name__}`, not a `str`")
+    if not question.strip():
+        raise InvalidInputError("the question is blank; ask in some words")
+
+
+def check_count(k: object) -> None:
+    """Refuse a number of results that makes no sense.
+
+    Raises:
+        InvalidInputError: it is no number, or below 1.
+    """
+    if not isinstance(k, int) or k < 1:
+        raise InvalidInputError(f"`k` is {k!r}; it must be a number from 1 on")
 
 
 def _find(store: Store, id_: str, source: str | None) -> Item:

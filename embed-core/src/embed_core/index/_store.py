@@ -72,6 +72,18 @@ class Store:
         """Yield the records of a source."""
         return self._items(_equal("source", source) & ~_equal("id", ""))
 
+    def sources(self) -> list[tuple[str, int, int]]:
+        """Return the name of each file and source of records, with the numbers of its records and chunks."""
+        pa, pc = extra("pyarrow"), extra("pyarrow.compute")
+        rows = self._table.search().select([*KEY, "note"]).limit(None).to_arrow()
+        is_record, is_first = pc.not_equal(rows["id"], ""), pc.equal(rows["number"], 0)
+        counts = {"records": pc.and_(is_record, is_first), "chunks": pc.is_null(rows["note"])}
+        columns = {name: pc.cast(column, pa.int64()) for name, column in counts.items()}
+        table = pa.table({"source": rows["source"], "is_record": is_record, **columns})
+        sums = table.group_by(["source", "is_record"]).aggregate([(name, "sum") for name in columns])
+        listed = sums.select(["source", "records_sum", "chunks_sum"]).to_pylist()
+        return sorted(tuple(row.values()) for row in listed)
+
     def find(self, id_: str) -> list[Item]:
         """Return the records with this id, which are of different sources."""
         return _again(lambda: list(self._items(_equal("id", id_))))

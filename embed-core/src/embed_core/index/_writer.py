@@ -117,6 +117,7 @@ class Writer:
         for one in kept:
             self.changes.chunks += len(one.pieces)
             self.count(one.item, "changed" if one.held else "added")
+            self.changes.changed += one.held and not one.pieces  # its text is gone, which is not only skipped
 
     def _without_refused(self, one: ChunkedItem) -> ChunkedItem:
         refused = [piece for piece in one.pieces if piece.text in self._refused]

@@ -6,6 +6,7 @@ import base64
 import difflib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -49,8 +50,9 @@ class Columns:
         Raises:
             ConfigurationError: a column is missing.
         """
+        there = set(names)
         for name in (*([] if self.id is None else [self.id]), *self.text):
-            if name not in names:
+            if name not in there:
                 near = difflib.get_close_matches(name, names, n=1)
                 known = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(f'`{one}`' for one in names)}"
                 raise ConfigurationError(f"`{where}` has no column `{name}`; {known}")
@@ -74,9 +76,9 @@ def check_names(names: Sequence[str], where: str) -> None:
     Raises:
         ConfigurationError: two columns have one name.
     """
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigurationError(f"`{where}` has {names.count(name)} columns `{name}`; give them different names")
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ConfigurationError(f"`{where}` has {count} columns `{name}`; give them different names")
 
 
 def _named(names: Sequence[str], wanted: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, TypeAlias, get_args
 
@@ -19,6 +20,7 @@ from embed_core.index._sources._sqlite import sqlite_rows
 from embed_core.index._walk import canonical
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
+_LOOKED_AT = 1000  # rows
 FORMS: Final[Sequence[str]] = get_args(Form)
 
 
@@ -61,20 +63,40 @@ def read_records(
         raise ConfigurationError(f"`sql` and `attach` are for `sqlite`, not for `{form}`")
     else:
         rows = _text_rows(source, name, form, encoding)
-    columns: Columns | None = None
     try:
-        for row in rows:
+        first, columns = _choose(rows, form, name, id_column, text_columns)
+        for row in chain(first, rows):
             if isinstance(row, Skipped):
                 yield row
-                continue
-            if columns is None:
-                names = list(row.values)
-                columns = Columns.choose(names, id_column, text_columns)
-                if not form.startswith("json"):  # an object may lack keys of others
-                    columns.check(names, name)
-            yield columns.record(row)
+            elif columns is not None:
+                yield columns.record(row)
     except UnicodeError as error:
         raise InvalidInputError(f"`{name}` is no text in its encoding ({error}); convert it to UTF-8") from error
+
+
+def _choose(
+    rows: Iterator[Row | Skipped], form: Form, name: str, id_column: str | None, text_columns: Sequence[str]
+) -> tuple[list[Row | Skipped], Columns | None]:
+    """Return the columns of the id and the text, with the rows that were read for it; no columns without a row.
+
+    An object of JSON may lack keys that others have, so a column that is named is looked for in many.
+    """
+    wanted = {*text_columns, *(() if id_column is None else (id_column,))}
+    first: list[Row | Skipped] = []
+    names: dict[str, None] = {}
+    columns: Columns | None = None
+    for row in rows:
+        first.append(row)
+        if isinstance(row, Row):
+            names |= dict.fromkeys(row.values)
+            columns = columns or Columns.choose(list(names), id_column, text_columns)
+            if wanted <= names.keys() or not form.startswith("json"):
+                break
+        if len(first) == _LOOKED_AT:
+            break
+    if columns is not None:
+        columns.check([*names], name)
+    return first, columns
 
 
 def _text_rows(
