@@ -20,6 +20,7 @@ from embed_core import (
     TextNode,
     TextSplitter,
 )
+from embed_core._history import History, key_of
 from embed_core.errors import AuthenticationError, ConfigurationError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
@@ -29,10 +30,17 @@ from hypothesis import strategies as st
 
 @pytest.fixture(params=["sync", "async"])
 def run(request):
-    """Run a pipeline in one colour or the other."""
-    if request.param == "sync":
-        return lambda pipeline, *args, **kwargs: pipeline.run(*args, **kwargs)
-    return lambda pipeline, *args, **kwargs: asyncio.run(pipeline.arun(*args, **kwargs))
+    """Run a pipeline in one colour or the other, and commit its result."""
+
+    def sync(pipeline, *args, **kwargs):
+        with pipeline.run(*args, **kwargs) as result:
+            return result
+
+    async def async_(pipeline, *args, **kwargs):
+        async with await pipeline.arun(*args, **kwargs) as result:
+            return result
+
+    return sync if request.param == "sync" else lambda *args, **kwargs: asyncio.run(async_(*args, **kwargs))
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -354,6 +362,37 @@ class TestChanges:
         assert (result, result.removed, result.stale) == ([], ["a"], ["a"])
         assert told(run(pipeline, [], delete_missing=True)) == ([], [], [], [])
 
+    def test_notes_are_never_forgotten_to_make_room(self, run, tmp_path):
+        small = MemoryKVStore(max_entries=50)
+        pipeline = IngestionPipeline([Upper(), MockEmbedding()], cache=small)
+        first = run(pipeline, documents(**{str(number): f"text {number}" for number in range(200)}))
+        result = run(pipeline, documents(**{"0": "text 0"}), delete_missing=True)
+        assert sorted(result.stale) == sorted(node.id_ for node in first[1:])
+        assert (result.fresh, len(result.removed)) == ([], 199)
+
+    def test_one_more_document_costs_the_same_however_many_there_are(self, run):
+        class Weighed(MemoryKVStore):
+            weight = 0
+
+            def get_many(self, keys):
+                found = super().get_many(keys)
+                self.weight += sum(map(len, found.values()))
+                return found
+
+            def put_many(self, items):
+                self.weight += sum(map(len, items.values()))
+                super().put_many(items)
+
+            def keep_many(self, items):
+                self.weight += sum(map(len, items.values()))
+                super().keep_many(items)
+
+        pipeline = IngestionPipeline([], cache=(store := Weighed()))
+        run(pipeline, [CountedNode(f"document {number}") for number in range(20_000)])
+        store.weight = 0
+        run(pipeline, [CountedNode("one more")])
+        assert store.weight < 5_000  # the ids alone take 300,000
+
     def test_documents_that_are_gone_take_a_few_comparisons_each(self, run):
         pipeline, nodes = IngestionPipeline([]), [CountedNode(Counted(number)) for number in range(2000)]
         run(pipeline, nodes)
@@ -394,6 +433,94 @@ class TestChanges:
         assert told(run(one, documents(a="x"), delete_missing=True)) == ([], [], ["a"], [])
 
 
+class Database(dict):
+    """A vector database: node ids with the states of their nodes."""
+
+    def delete(self, ids):
+        for id_ in ids:
+            self.pop(id_, None)
+
+    def upsert(self, nodes):
+        self.update((node.id_, (node.text, node.embedding)) for node in nodes)
+
+
+def by_position(nodes):
+    return [TextNode(id_=f"{node.id_}-{at}", text=word) for node in nodes for at, word in enumerate(node.text.split())]
+
+
+class TestCommits:
+    def test_differences_stay_until_they_are_stored(self, run, store):
+        pipeline = IngestionPipeline([by_position, MockEmbedding()], cache=store)
+        run(pipeline, documents(a="one two", b="three", c="four"))
+        for _ in range(2):
+            result = pipeline.run(documents(a="one", b="five", d="six"), delete_missing=True)
+            assert told(result) == (["d"], ["a", "b"], [], ["c"])
+            assert [node.id_ for node in result.fresh] == ["b-0", "d-0"]
+            assert sorted(result.stale) == ["a-1", "c-0"]
+        result.commit()
+        again = run(pipeline, documents(a="one", b="five", d="six"), delete_missing=True)
+        assert told(again) == ([], [], ["a", "b", "d"], [])
+        assert (again.fresh, again.stale) == ([], [])
+
+    def test_a_block_that_fails_commits_nothing(self, store):
+        pipeline = IngestionPipeline([MockEmbedding()], cache=store)
+
+        async def fail():
+            async with await pipeline.arun(documents(a="x")):
+                raise OSError("the database is down")
+
+        with pytest.raises(OSError, match="down"), pipeline.run(documents(a="x")):
+            raise OSError("the database is down")
+        with pytest.raises(OSError, match="down"):
+            asyncio.run(fail())
+        assert pipeline.run(documents(a="x")).added == ["a"]
+
+    def test_a_document_that_goes_back_to_what_is_stored_no_longer_is_told_too(self, run, store):
+        pipeline = IngestionPipeline([by_position], cache=store)
+        run(pipeline, documents(a="one two"))
+        pipeline.run(documents(a="three four five"))  # stored in part, perhaps
+        result = run(pipeline, documents(a="one two"))
+        assert [node.text for node in result.fresh] == ["one", "two"]
+        assert result.stale == ["a-2"]
+
+    def test_results_that_overlap_leave_no_node_behind(self, run, store):
+        pipeline, database = IngestionPipeline([by_position], cache=store), Database()
+        first = pipeline.run(documents(a="one two three"))
+        second = pipeline.run(documents(a="one"))
+        for result in (second, first, second):
+            database.delete(result.stale)
+            database.upsert(result.fresh)
+            result.commit()
+        result = run(pipeline, documents(a="one"))
+        database.delete(result.stale)
+        assert list(database) == ["a-0"]
+
+    @given(st.data())
+    @settings(deadline=None, max_examples=150)
+    def test_whatever_crashes_the_next_commit_makes_it_good(self, data):
+        texts = st.dictionaries(st.sampled_from("abc"), st.text("xy ", max_size=5), max_size=3)
+        pipeline, database = IngestionPipeline([by_position, MockEmbedding(embed_dim=2)]), Database()
+        for outcome in [*data.draw(st.lists(st.sampled_from(["stored", "part", "nothing"]), max_size=6)), "stored"]:
+            delete = data.draw(st.booleans()) or outcome == "stored"
+            result = pipeline.run(documents(**data.draw(texts)), delete_missing=delete)
+            part = data.draw(st.integers(0, 3)) if outcome == "part" else None
+            if outcome != "nothing":
+                database.delete(result.stale[:part])
+                database.upsert(result.fresh[:part])
+            if outcome == "stored":
+                result.commit()
+                assert database == {node.id_: (node.text, node.embedding) for node in result}
+
+    def test_the_notes_of_an_older_file_are_understood(self, run, store):
+        history = History(store)
+        notes = {key_of("document", "default", id_): {f"{id_}-0": "some state"} for id_ in "ab"}
+        history.write(notes | {key_of("documents", "default"): ["a", "b"]})
+        result = run(IngestionPipeline([by_position], cache=store), documents(a="one"), delete_missing=True)
+        assert (told(result), result.stale) == (([], ["a"], [], ["b"]), ["b-0"])
+        result = run(IngestionPipeline([by_position], cache=store), documents(a="one"), delete_missing=True)
+        assert told(result) == ([], [], ["a"], [])
+
+
 RUN = """
 import sys, threading
 from embed_core import Document, IngestionPipeline, MockEmbedding, TextSplitter
@@ -411,6 +538,7 @@ pipeline = IngestionPipeline([TextSplitter(30), Slow(embed_batch_size=5)], cache
 text = "\\n\\n".join(f"This is paragraph {number}." for number in range(int(sys.argv[2])))
 result = pipeline.run([Document(id_="a", text=text)])
 print("done", len(result.unchanged), len(result))
+result.commit()
 """
 
 
@@ -519,7 +647,7 @@ class TestFailures:
         store = MemoryKVStore()
         pipeline = IngestionPipeline([Upper()], cache=store)
         run(pipeline, documents(a="x", b="y"))
-        entries = dict(store._entries)
+        entries = {**store._entries, **store._kept}
         store.put_many(dict(zip(entries, [*entries.values()][1:] + [*entries.values()][:1], strict=True)))
         again = run(pipeline, documents(a="x", b="y"))
         assert [node.text for node in again] == ["X", "Y"]

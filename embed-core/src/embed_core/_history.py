@@ -35,11 +35,11 @@ class History:
             if checksum in {_checksum(text, key), _checksum(text)}  # older: without its key
         }
 
-    def write(self, values: Mapping[bytes, Any]) -> None:
-        """Store values."""
+    def write(self, values: Mapping[bytes, Any], *, keep: bool = False) -> None:
+        """Store values; those to keep are never dropped to make room."""
         texts = {key: json.dumps(value).encode() for key, value in values.items()}
         items = {key: _checksum(text, key) + text for key, text in texts.items()}
-        attempt(self.store, lambda: self.store.put_many(items), None)
+        attempt(self.store, lambda: (self.store.keep_many if keep else self.store.put_many)(items), None)
 
     def forget(self, keys: Iterable[bytes]) -> None:
         """Remove the values of some keys."""

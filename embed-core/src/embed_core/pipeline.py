@@ -12,37 +12,12 @@ from embed_core._base import BaseEmbedding
 from embed_core._engine import runner
 from embed_core._history import History, freeze, key_of, state, thaw
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
+from embed_core._ledger import IngestionResult, Ledger
 from embed_core.errors import ConfigurationError, EmbedError, InvalidInputError
 from embed_core.kvstore import KVStore, MemoryKVStore, visit
 
 Transformation: TypeAlias = Callable[[Sequence[Any]], Iterable[Any]]
 """Makes nodes from nodes; `arun` awaits its `acall`, where it has one."""
-
-
-class IngestionResult(list[Any]):
-    """The nodes of a run, in the order of their documents, and the differences from the run before.
-
-    To keep a vector database up to date, delete `stale` from it and upsert `fresh`; after a crash between the two,
-    upsert all nodes.
-
-    Attributes:
-        added: ids of documents that were not there before.
-        changed: ids of documents that gave other nodes before.
-        unchanged: ids of documents that gave the same.
-        removed: ids of documents that are gone.
-        fresh: the nodes that are new or different, be it only their vector.
-        stale: ids of nodes that there were before and that no longer are.
-    """
-
-    def __init__(self, nodes: Iterable[Any] = ()) -> None:
-        """Begin with nodes and no differences."""
-        super().__init__(nodes)
-        self.added: list[str] = []
-        self.changed: list[str] = []
-        self.unchanged: list[str] = []
-        self.removed: list[str] = []
-        self.fresh: list[Any] = []
-        self.stale: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -56,8 +31,8 @@ class IngestionPipeline:
 
     Attributes:
         transformations: callables from nodes to nodes, in order, with an optional `acall`.
-        cache: keeps vectors and results between runs; a `SQLiteKVStore` between processes too. A model that has an
-            `embeddings_cache` keeps its vectors there instead.
+        cache: keeps vectors, results and notes between runs; a `SQLiteKVStore` between processes too. One with a limit
+            drops vectors and results, never notes. A model that has an `embeddings_cache` keeps its vectors there.
         name: tells pipelines apart that share a cache.
         num_workers: how many documents are transformed at a time; models have a `num_workers` of their own.
 
@@ -65,6 +40,7 @@ class IngestionPipeline:
         >>> from embed_core import Document, IngestionPipeline, MockEmbedding, TextSplitter
         >>> pipeline = IngestionPipeline([TextSplitter(chunk_size=200), MockEmbedding()])
         >>> nodes = pipeline.run([Document(id_="a", text="The wing stalls."), Document(id_="b", text="Bread.")])
+        >>> nodes.commit()  # once they are stored
         >>> [(node.ref_doc_id, node.text, len(node.embedding)) for node in nodes]
         [('a', 'The wing stalls.', 8), ('b', 'Bread.', 8)]
         >>> pipeline.run([Document(id_="a", text="The wing stalls.")]).unchanged
@@ -94,7 +70,7 @@ class IngestionPipeline:
         show_progress: bool = False,
         delete_missing: bool = False,
     ) -> IngestionResult:
-        """Return the nodes that documents give, with their vectors.
+        """Return the nodes that documents give, with their vectors; `commit` the result once it is stored.
 
         Args:
             documents: each with an `id_` of its own. With random ids, which are the default, all documents look new to
@@ -134,7 +110,8 @@ class IngestionPipeline:
             else:
                 one = partial(self._transform, io, transformation, outputs)
                 await io.map(one, list(outputs), workers=min(self.num_workers, len(outputs)))
-        return await io.call(lambda: self._compared(outputs, delete_missing))
+        ledger = Ledger(History(self.cache), self.name)
+        return await io.call(lambda: ledger.compare(outputs, delete_missing=delete_missing))
 
     async def _transform(self, io: IO, transform: Any, outputs: dict[str, list[Any]], id_: str) -> None:
         """Replace a document's nodes by the result of the transformation, now or in an earlier run."""
@@ -151,28 +128,6 @@ class IngestionPipeline:
         outputs[id_] = await _call(io, transform, nodes, id_)
         if (frozen := freeze(outputs[id_])) is not None:
             await visit(self.cache, io, lambda: history.write({key: {"given": given, "nodes": frozen}}))
-
-    def _compared(self, outputs: Mapping[str, list[Any]], delete_missing: bool) -> IngestionResult:
-        """Return the nodes and their differences from the run before; keep the state for the next run."""
-        history, result = History(self.cache), IngestionResult(chain.from_iterable(outputs.values()))
-        everything = key_of("documents", self.name)
-        known: list[str] = history.read([everything]).get(everything, [])
-        gone = dict.fromkeys(id_ for id_ in known if id_ not in outputs) if delete_missing else {}
-        result.removed = list(gone)
-        keys = {id_: key_of("document", self.name, id_) for id_ in [*outputs, *gone]}
-        kept = history.read(keys.values())
-        before: dict[str, dict[str, str]] = {id_: kept[key] for id_, key in keys.items() if key in kept}
-        now = {id_: {node.id_: state(node) for node in nodes} for id_, nodes in outputs.items()}
-        for id_, nodes in outputs.items():
-            old = before.get(id_)
-            (result.added if old is None else result.unchanged if old == now[id_] else result.changed).append(id_)
-            result.fresh += [node for node in nodes if (old or {}).get(node.id_) != now[id_][node.id_]]
-        there = {node.id_ for node in result}
-        result.stale = [id_ for old in before.values() for id_ in old if id_ not in there]
-        ids = [id_ for id_ in dict.fromkeys([*known, *outputs]) if id_ not in gone]
-        history.write({keys[id_]: now[id_] for id_ in outputs} | {everything: ids})
-        history.forget(keys[id_] for id_ in gone)
-        return result
 
 
 async def _embed(io: IO, model: BaseEmbedding, nodes: Sequence[Any], cache: KVStore, show_progress: bool) -> None:
