@@ -28,9 +28,9 @@ def machine(make):
             super().__init__()
             self.store, self.model = make(), {}
 
-        @rule(items=items)
-        def put(self, items):
-            self.store.put_many(items)
+        @rule(items=items, method=st.sampled_from(["put_many", "keep_many"]))
+        def put(self, items, method):
+            getattr(self.store, method)(items)
             self.model |= items
 
         @rule(keys=st.lists(keys))
@@ -135,6 +135,19 @@ def test_the_least_recently_used_entry_makes_room(steps, room):
             assert (key in store.get_many([key])) == (key in order)
         assert len(store) == len(order)
     assert set(store.get_many([bytes([number]) for number in range(10)])) == set(order)
+
+
+@pytest.mark.parametrize("kind", [MemoryKVStore, SQLiteKVStore])
+def test_entries_that_are_kept_never_make_room(tmp_path, kind):
+    limited = {MemoryKVStore: lambda: MemoryKVStore(50), SQLiteKVStore: lambda: SQLiteKVStore(path, max_bytes=800_000)}
+    path = tmp_path / "cache.db"
+    store, kept = limited[kind](), {bytes([number]): bytes(500) for number in range(200)}
+    for start in range(0, 200, 20):
+        store.keep_many(dict(list(kept.items())[start : start + 20]))
+        store.put_many({number.to_bytes(4, "big"): bytes(1000) for number in range(10 * start, 10 * start + 200)})
+    assert store.get_many(list(kept)) == kept
+    assert 200 < len(store) < 1000
+    store.close()
 
 
 def test_a_store_in_memory_needs_room():

@@ -1,6 +1,7 @@
 """The file of the SQLite store: shared, forked, killed, damaged, full."""
 
 import gc
+import hashlib
 import os
 import signal
 import sqlite3
@@ -486,6 +487,84 @@ def test_a_vector_takes_little_more_room_than_its_bytes(path):
     assert store.get_many(names) == entries
     store.close()
     assert path.stat().st_size < 1.15 * 10_000 * (1540 + 24)
+
+
+def random_keys(start, stop):
+    return [hashlib.blake2b(b"%d" % number, digest_size=24).digest() for number in range(start, stop)]
+
+
+def test_a_batch_writes_few_pages_however_many_entries_there_are(path):
+    store = SQLiteKVStore(path)
+    for start in range(0, 150_000, 10_000):
+        store.put_many(dict.fromkeys(random_keys(start, start + 10_000), b"x"))
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for start in range(150_000, 150_000 + 640, 32):
+        store.put_many(dict.fromkeys(random_keys(start, start + 32), bytes(1540)))
+    written = path.with_name("cache.db-wal").stat().st_size
+    assert written / 640 < 12_000  # with one index of all keys, it is 32,000 here and grows with the file
+    other.close()
+    store.close()
+
+
+def test_entries_move_through_the_indexes_and_stay_known(path):
+    store, keys = SQLiteKVStore(path), random_keys(0, 140_000)
+    for start in range(0, 140_000, 700):
+        store.put_many({key: key[:1] for key in keys[start : start + 700]})
+    assert store.get_many(keys) == {key: key[:1] for key in keys}
+    store.put_many(dict.fromkeys(keys[::1000], b"again"))
+    store.delete_many(keys[1::1000])
+    assert len(store) == 140_000 - 140
+    found = store.get_many(keys)
+    assert [found.get(key) for key in keys[:2000:1000] + keys[1:2000:1000]] == [b"again"] * 2 + [None] * 2
+    with sqlite3.connect(path) as db:
+        counts = [db.execute(f"SELECT count(*) FROM {one}").fetchone()[0] for one in ("recent", "former", "settled")]
+        assert db.execute("SELECT count(*) FROM kv").fetchone()[0] == sum(counts) == len(store)
+    db.close()
+    assert counts[0] < 3000
+    assert counts[1] < 70_000
+    store.close()
+
+
+def older_file(path, entries):
+    """Make a file as it was before there were several indexes."""
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE kv (k BLOB PRIMARY KEY, v BLOB)")
+        db.execute("PRAGMA application_id = 0x656D6264")
+        db.executemany("INSERT INTO kv VALUES (?, ?)", entries.items())
+    db.close()
+
+
+def test_an_older_file_is_adopted_with_its_entries(path):
+    entries = {key: key[:3] for key in random_keys(0, 3000)}
+    older_file(path, entries)
+    store = SQLiteKVStore(path)
+    assert store.get_many(list(entries)) == entries
+    new = dict.fromkeys(random_keys(2000, 4000), b"new")
+    store.put_many(new)
+    assert store.get_many(random_keys(0, 4000)) == entries | new
+    assert len(store) == 4000
+    store.delete_many(random_keys(0, 1500))
+    store.close()
+    assert len(SQLiteKVStore(path).get_many(random_keys(0, 4000))) == 2500
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_index_that_leads_to_the_row_of_another_key_is_a_miss(path, older):
+    keys = random_keys(0, 100)
+    if older:
+        older_file(path, {key: key for key in keys})
+    store = SQLiteKVStore(path)
+    store.put_many({} if older else {key: key for key in keys})
+    store.get_many(keys)
+    with sqlite3.connect(path) as db:
+        for index in ("recent", "settled"):
+            db.execute(f"UPDATE {index} SET id = 101 - id")
+    db.close()
+    for key in keys:
+        assert store.get_many([key]).get(key) is None
+    assert all(key == value for key, value in store.get_many(keys).items())
+    store.close()
 
 
 def test_a_batch_is_one_transaction(path, monkeypatch):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,24 @@ _PRUNED_AT_ONCE = 10  # a tenth of the entries: few enough to keep most, enough 
 # or less up to 1.33 times; bigger pages write more to the log for each key. Memory mapping saves a third of a look-up.
 _PRAGMAS = ("page_size = 32768", "mmap_size = 1073741824", "synchronous = NORMAL", "journal_mode = WAL")
 
-_LOOK_UP = "SELECT k, v FROM kv WHERE k IN (KEYS) AND typeof(v) = 'blob'"  # damage can change a value's type
+# Entries lie in `kv` in the order in which they came, and these tables tell the row of each key. Keys are random: in
+# one index of all, each new one rewrites a page of its own, 68 KiB for each vector at two million. So new keys go into
+# a small index, and on into the next each time that so many more rows have come, in order and many to a page.
+_INDEXES = {"recent": 1 << 11, "former": 1 << 16, "settled": 0}
+
+
+def _each(query: str) -> list[str]:
+    return [query.replace("INDEX", index) for index in _INDEXES]
+
+
+_TABLES = "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
+_IDS = ", ".join(reversed(_each("(SELECT id FROM INDEX WHERE k = asked.k)")))
+_LOCATE = "WITH asked (k) AS (VALUES KEYS) SELECT coalesce(IDS) AS id, k FROM asked WHERE id IS NOT NULL"
+# The key comes from the row, because damage can lead an index to another row, and change the type of a value.
+_LOOK_UP = """
+WITH asked (k) AS (VALUES KEYS)
+SELECT kv.k, v FROM asked CROSS JOIN kv ON kv.rowid = coalesce(IDS) WHERE typeof(v) = 'blob'
+"""
 
 
 class SQLiteKVStore(KVStore):
@@ -59,25 +77,26 @@ class SQLiteKVStore(KVStore):
         self._writing = Lock()  # fairer and faster than SQLite's own waiting, within the process
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
         with self._reading() as db:
-            for start in range(0, len(keys), _KEYS_PER_LOOKUP):
-                batch = keys[start : start + _KEYS_PER_LOOKUP]
-                found.update(db.execute(_LOOK_UP.replace("KEYS", ",".join("?" * len(batch))), batch).fetchall())
-        return found
+            return dict(_ask(db, _LOOK_UP, keys))
 
     def put_many(self, items: Mapping[bytes, bytes]) -> None:
         with self._transaction() as db:
-            db.executemany("INSERT INTO kv VALUES (?, ?) ON CONFLICT (k) DO UPDATE SET v = excluded.v", items.items())
+            _put(db, items, step=1)
             self._make_room(db)
+
+    def keep_many(self, items: Mapping[bytes, bytes]) -> None:
+        with self._transaction() as db:
+            _put(db, items, step=-1)
 
     def delete_many(self, keys: Sequence[bytes]) -> None:
         with self._transaction() as db:
-            db.executemany("DELETE FROM kv WHERE k = ?", ((key,) for key in keys))
+            _delete(db, keys)
 
     def clear(self) -> None:
         with self._transaction() as db:
-            db.execute("DELETE FROM kv")
+            for query in ("DELETE FROM kv", *_each("DELETE FROM INDEX")):
+                db.execute(query)
         # Where another process reads, the file keeps its size, and later entries fill it.
         with suppress(StoreError), self._reading() as db:
             db.execute("VACUUM")
@@ -85,7 +104,7 @@ class SQLiteKVStore(KVStore):
 
     def __len__(self) -> int:
         with self._reading() as db:
-            return _number(db, "SELECT count(*) FROM kv")
+            return sum(_number(db, query) for query in _each("SELECT count(*) FROM INDEX"))
 
     def size_in_bytes(self) -> int:
         with self._reading() as db:
@@ -131,9 +150,13 @@ class SQLiteKVStore(KVStore):
     def _make_room(self, db: sqlite3.Connection) -> None:
         if self.max_bytes is None:
             return
-        while _used(db) > self.max_bytes and (count := _number(db, "SELECT count(*) FROM kv")):
-            oldest = (count // _PRUNED_AT_ONCE + 1,)
-            db.execute("DELETE FROM kv WHERE rowid IN (SELECT rowid FROM kv ORDER BY rowid LIMIT ?)", oldest)
+        while _used(db) > self.max_bytes and (first := _number(db, "SELECT min(rowid) FROM kv WHERE rowid > 0")):
+            last = first + (_number(db, "SELECT max(rowid) FROM kv") - first) // _PRUNED_AT_ONCE
+            for query in (
+                "DELETE FROM kv WHERE rowid BETWEEN ? AND ?",
+                *_each("DELETE FROM INDEX WHERE id BETWEEN ? AND ?"),
+            ):
+                db.execute(query, (first, last))
 
 
 def _connect(path: Path, timeout: float) -> sqlite3.Connection:
@@ -153,17 +176,57 @@ def _connect(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    tables = _number(db, "SELECT count(*) FROM sqlite_master")
+    tables = _number(db, _TABLES)
     if _number(db, "PRAGMA application_id") != _APPLICATION_ID and tables:
         msg = f"`{path}` is another program's database; name a file of its own for the store"
         raise StoreError(msg)
     for pragma in _PRAGMAS:
         db.execute(f"PRAGMA {pragma}")
-    if not tables:
+    if tables <= len(_INDEXES):
         db.execute("BEGIN IMMEDIATE")
-        db.execute("CREATE TABLE IF NOT EXISTS kv (k BLOB PRIMARY KEY, v BLOB)")
-        db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if _number(db, _TABLES) <= len(_INDEXES):  # no other process was faster
+            db.execute("CREATE TABLE IF NOT EXISTS kv (k BLOB, v BLOB)")
+            for query in _each("CREATE TABLE INDEX (k BLOB PRIMARY KEY, id INTEGER) WITHOUT ROWID"):
+                db.execute(query)
+            db.execute("INSERT OR IGNORE INTO settled SELECT k, rowid FROM kv")  # an older file had an index of its own
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute("COMMIT")
+
+
+def _put(db: sqlite3.Connection, items: Mapping[bytes, bytes], *, step: int) -> None:
+    """Store items in rows after the last one, or, with a step of -1, before the first, where no room is made."""
+    entries = list(items.items())
+    _delete(db, [key for key, _ in entries])
+    end = _number(db, "SELECT max(rowid) FROM kv" if step > 0 else "SELECT min(rowid) FROM kv")
+    before = max(step * end, 0)
+    after = before + len(entries)
+    rows = range(step * (before + 1), step * (after + 1), step)
+    values = [(row, key, value) for row, (key, value) in zip(rows, entries, strict=True)]
+    db.executemany("INSERT OR REPLACE INTO kv (rowid, k, v) VALUES (?, ?, ?)", values)
+    db.executemany("INSERT OR REPLACE INTO recent VALUES (?, ?)", [(key, row) for row, key, _ in values])
+    for (index, size), (following, _) in pairwise(_INDEXES.items()):
+        if before // size != after // size:
+            db.execute(
+                "INSERT OR REPLACE INTO NEXT SELECT * FROM INDEX".replace("NEXT", following).replace("INDEX", index)
+            )
+            db.execute("DELETE FROM INDEX".replace("INDEX", index))
+
+
+def _delete(db: sqlite3.Connection, keys: Sequence[bytes]) -> None:
+    if found := _ask(db, _LOCATE, keys):
+        db.executemany("DELETE FROM kv WHERE rowid = ?", [(row,) for row, _ in found])
+        for query in _each("DELETE FROM INDEX WHERE k = ?"):
+            db.executemany(query, [(key,) for _, key in found])
+
+
+def _ask(db: sqlite3.Connection, query: str, keys: Sequence[bytes]) -> list[tuple[Any, Any]]:
+    """Return the answers to a query about keys."""
+    found = []
+    for start in range(0, len(keys), _KEYS_PER_LOOKUP):
+        batch = keys[start : start + _KEYS_PER_LOOKUP]
+        values = ",".join(["(?)"] * len(batch))
+        found += db.execute(query.replace("IDS", _IDS).replace("KEYS", values), batch).fetchall()
+    return found
 
 
 def _used(db: sqlite3.Connection) -> int:
@@ -173,7 +236,7 @@ def _used(db: sqlite3.Connection) -> int:
 
 def _number(db: sqlite3.Connection, query: str) -> int:
     (number,) = db.execute(query).fetchone()
-    return int(number)
+    return int(number or 0)
 
 
 def _remedy(error: Exception) -> str:
