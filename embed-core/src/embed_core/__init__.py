@@ -7,6 +7,7 @@ from embed_core._engine import aembed, block_size, cache_of, embed, estimate
 from embed_core._files import load_embedding, save_embedding
 from embed_core._images import ImageUrls, open_image
 from embed_core._io import Ended
+from embed_core._ledger import IngestionResult
 from embed_core._limits import RateLimiter
 from embed_core._mock import MockCall, MockEmbedding, MockMultiModalEmbedding, MockSparseEmbedding
 from embed_core._model import Model
@@ -34,7 +35,7 @@ from embed_core._types import (
 from embed_core.errors import EmbedError
 from embed_core.middleware.retried import RetryPolicy
 from embed_core.middleware.weighed import Estimate
-from embed_core.pipeline import IngestionPipeline, IngestionResult
+from embed_core.pipeline import IngestionPipeline
 from embed_core.schema import BaseNode, Document, ImageNode, MetadataMode, TextNode
 
 __all__ = [
