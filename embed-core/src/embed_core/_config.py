@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from embed_core._arguments import constructors, named, names_model, operational, parameters
 from embed_core._canonical import OPAQUE, canonical, is_opaque, is_plain, known_as
@@ -27,17 +27,20 @@ else:
     ModelMetaclass = type(BaseModel)  # which has no public name
 
 
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
 class _Remembering(ModelMetaclass):
     """Keeps the arguments that a model was made from: copies are made from them, and they may decide vectors."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        arguments, inits = None, constructors(self)
-        if inits:
-            with suppress(TypeError):  # which the call itself raises, with the class in its words
-                arguments = named(inits[0], args, kwargs)
-        model = super().__call__(*args, **kwargs)
-        model._made_from(arguments)
-        return model
+    if not TYPE_CHECKING:  # type checkers see fields as arguments
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            arguments, inits = None, constructors(self)
+            if inits:
+                with suppress(TypeError):  # which the call itself raises, with the class in its words
+                    arguments = named(inits[0], args, kwargs)
+            model = super().__call__(*args, **kwargs)
+            model._made_from(arguments)
+            return model
 
 
 class Config(Discreet, metaclass=_Remembering):

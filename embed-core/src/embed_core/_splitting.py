@@ -100,14 +100,15 @@ class TextSplitter:
         except InvalidInputError as error:
             msg = f"node `{node.id_}`: {error}"
             raise InvalidInputError(msg) from error
+        told: dict[str, Any] = {name: getattr(node, name) for name in _TEMPLATES if hasattr(node, name)}
+        told |= {name: list(dict.fromkeys([*getattr(node, name), *_OFFSETS])) for name in _EXCLUDED}
         for chunk in chunks:
             yield TextNode(
                 id_=_chunk_id(node.id_, chunk.text, seen[chunk.text]),
                 text=chunk.text,
                 metadata={**node.metadata, **dict(zip(_OFFSETS, (chunk.start, chunk.end), strict=True))},
                 ref_doc_id=node.id_,
-                **{name: list(dict.fromkeys([*getattr(node, name), *_OFFSETS])) for name in _EXCLUDED},
-                **{name: getattr(node, name) for name in _TEMPLATES if hasattr(node, name)},
+                **told,
             )
             seen[chunk.text] += 1
 

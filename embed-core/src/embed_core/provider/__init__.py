@@ -17,7 +17,7 @@ from embed_core.provider._job_api import Job, JobAPI
 from embed_core.provider._jobs import BatchJobs
 from embed_core.provider._limits import Capabilities, KnownModel, Limits
 from embed_core.provider._parts import unit
-from embed_core.provider._settings import Address, address, sendable, sends_key
+from embed_core.provider._settings import Address, Secret, address, revealed, sendable, sends_key
 from embed_core.provider._transport import HTTPTransport, Reply, Transport
 from embed_core.provider._usage import Usage
 
@@ -39,12 +39,14 @@ __all__ = [
     "PerLoop",
     "Refusal",
     "Reply",
+    "Secret",
     "Server",
     "Transport",
     "Usage",
     "address",
     "decode",
     "refusal",
+    "revealed",
     "sendable",
     "sends_key",
     "token_usage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -59,24 +59,31 @@ class APIEmbedding(Connected):
     price_per_million_tokens: Annotated[float | None, OPERATIONAL] = Field(default=None, gt=0)
     max_cost: Annotated[float | None, OPERATIONAL] = Field(default=None, gt=0)
 
+    model_name: str = Field(default="unknown", kw_only=False)
+
+    if TYPE_CHECKING:  # arguments beside the fields
+        model: str | None = None
+        max_retries: int | None = None
+    else:
+
+        def __init__(
+            self,
+            model: Annotated[str | None, OPERATIONAL] = None,
+            *,
+            max_retries: Annotated[int | None, OPERATIONAL] = None,
+            **settings: Any,
+        ) -> None:
+            """Set up the model; `model` is short for `model_name`, and `max_retries` for a `retry` with that many."""
+            if model is not None:
+                settings["model_name"] = model
+            if settings.get("model_name") == "":
+                del settings["model_name"]
+            if max_retries is not None:
+                settings["retry"] = RetryPolicy(**dict(settings.get("retry", {})) | {"max_retries": max_retries})
+            super().__init__(**settings)
+
     _meter: Meter = PrivateAttr(default_factory=Meter)
     _warned: bool = PrivateAttr(default=False)
-
-    def __init__(
-        self,
-        model: Annotated[str | None, OPERATIONAL] = None,
-        *,
-        max_retries: Annotated[int | None, OPERATIONAL] = None,
-        **settings: Any,
-    ) -> None:
-        """Set up the model; `model` is short for `model_name`, and `max_retries` for a `retry` with that many."""
-        if model is not None:
-            settings["model_name"] = model
-        if settings.get("model_name") == "":
-            del settings["model_name"]
-        if max_retries is not None:
-            settings["retry"] = RetryPolicy(**dict(settings.get("retry", {})) | {"max_retries": max_retries})
-        super().__init__(**settings)
 
     @property
     def usage(self) -> Usage:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, SecretStr
+from pydantic import Field, PrivateAttr
 
 from embed_core._base import BaseEmbedding
 from embed_core._types import OPERATIONAL, Kind
@@ -21,7 +21,7 @@ from embed_core.provider._clients import ClientPool
 from embed_core.provider._errors import Endpoint
 from embed_core.provider._flow import FlowControl
 from embed_core.provider._limits import Capabilities, KnownModel, Limits
-from embed_core.provider._settings import Address, address, headers_of, sendable, sends_key
+from embed_core.provider._settings import Address, Headers, Secret, address, headers_of, revealed, sendable, sends_key
 from embed_core.provider._transport import HTTPTransport, Reply, Transport, require_httpx
 
 _log = logging.getLogger("embed_core.provider")
@@ -92,11 +92,11 @@ class Connected(BaseEmbedding):
     error_codes: ClassVar[Mapping[str, type[EmbedError]]] = {}
     """The provider's own error codes, in lower case, where they mean something else than their HTTP status."""
 
-    api_key: Annotated[SecretStr | None, OPERATIONAL] = None
+    api_key: Annotated[Secret | None, OPERATIONAL] = None
     api_base: Address = None
     timeout: Annotated[float, OPERATIONAL] = Field(default=60.0, gt=0)
     attempt_timeout: Annotated[float | None, OPERATIONAL] = Field(default=600.0, gt=0)
-    default_headers: Annotated[dict[str, SecretStr] | None, OPERATIONAL] = None
+    default_headers: Annotated[Headers | None, OPERATIONAL] = None
     http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     async_http_client: Annotated[Any, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
 
@@ -200,7 +200,7 @@ class Connected(BaseEmbedding):
 
     def _key(self) -> str:
         found = (os.environ.get(name, "").strip() for name in self.key_variables)
-        key = self.api_key.get_secret_value().strip() if self.api_key is not None else next(filter(None, found), "")
+        key = revealed(self.api_key).strip() if self.api_key is not None else next(filter(None, found), "")
         if not key and self.needs_key:
             variable = f"set `{self.key_variables[0]}` or " if self.key_variables else ""
             msg = f"`{self.model_name}` needs an API key and there is none; {variable}pass `api_key=`"
@@ -209,7 +209,7 @@ class Connected(BaseEmbedding):
 
     def _headers(self) -> dict[str, str]:
         headers = (self.default_headers or {}).items()
-        return {name: sendable(value.get_secret_value(), f"the header `{name}`") for name, value in headers}
+        return {name: sendable(revealed(value), f"the header `{name}`") for name, value in headers}
 
     def _clients(self, make: Callable[[Any], Any], amake: Callable[[Any], Any]) -> ClientPool:
         """Return the pool of the clients that these functions make of the user's HTTP client, which may be None."""

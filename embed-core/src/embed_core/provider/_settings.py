@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 
 from embed_core._secrets import quoted
 from embed_core._types import OPERATIONAL
@@ -32,6 +32,19 @@ def address(given: str) -> str:
 
 Address = Annotated[str | None, OPERATIONAL, AfterValidator(lambda given: given if given is None else address(given))]
 """A field for an address."""
+
+
+if TYPE_CHECKING:
+    Secret: TypeAlias = SecretStr | str
+    """A field for a key or token, which may be given as text."""
+    Headers: TypeAlias = Mapping[str, SecretStr | str]
+else:
+    Secret, Headers = SecretStr, dict[str, SecretStr]
+
+
+def revealed(secret: Secret) -> str:
+    """Return the text of a key or token."""
+    return secret if isinstance(secret, str) else secret.get_secret_value()
 
 
 def sends_key(saved: Mapping[str, Any], field: str, own: Iterable[str | None]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import copy
 import pickle
 import threading
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -161,7 +161,7 @@ class EmbeddingConformance(ABC):
             assert secret.encode() not in pickle.dumps(model)
 
     def test_an_unknown_argument_names_the_nearest_one(self, model: BaseEmbedding) -> None:
-        misspelt: dict[str, int] = {"embed_batch_sise": 3}
+        misspelt: dict[str, Any] = {"embed_batch_sise": 3}
         with pytest.raises(ValueError, match="did you mean `embed_batch_size`"):
             type(model)(**misspelt)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind
 from embed_core.errors import ConfigurationError
+from pydantic import Field
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
 from embeddings_huggingface._local import Name
@@ -26,16 +27,20 @@ class ClipEmbedding(HuggingFaceEmbedding):
 
     provider: ClassVar[str | None] = "clip"
 
-    model_name: Name = _DEFAULT
+    model_name: Name = Field(default=_DEFAULT, kw_only=False)
 
-    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
+    if not TYPE_CHECKING:  # type checkers see fields as arguments
 
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub.
-            settings: the fields of `HuggingFaceEmbedding`.
-        """
-        super().__init__(model_name, **settings)
+        def __init__(
+            self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any
+        ) -> None:
+            """Configure a model; nothing is loaded or downloaded before it is used.
+
+            Args:
+                model_name: a folder, or a name on the Hugging Face hub.
+                settings: the fields of `HuggingFaceEmbedding`.
+            """
+            super().__init__(model_name, **settings)
 
     @classmethod
     def known_models(cls) -> Sequence[str]:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from embed_core import OPERATIONAL, Kind, MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
 from embed_core.errors import ConfigurationError
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
@@ -55,19 +55,23 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
 
     provider: ClassVar[str | None] = "huggingface"
 
-    model_name: Name = _DEFAULT
+    model_name: Name = Field(default=_DEFAULT, kw_only=False)
     normalize: bool | None = None
     truncate_dim: PositiveInt | None = None
     pooling: Pooling | None = None
 
-    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
+    if not TYPE_CHECKING:  # type checkers see fields as arguments
 
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub.
-            settings: the fields below, and those of `BaseEmbedding`.
-        """
-        super().__init__(**{"model_name": model_name, **settings})
+        def __init__(
+            self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL] = _DEFAULT, **settings: Any
+        ) -> None:
+            """Configure a model; nothing is loaded or downloaded before it is used.
+
+            Args:
+                model_name: a folder, or a name on the Hugging Face hub.
+                settings: the fields below, and those of `BaseEmbedding`.
+            """
+            super().__init__(**{"model_name": model_name, **settings})
 
     @classmethod
     def from_spec(cls, model: str, /, **options: Any) -> Self:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from embed_core import OPERATIONAL, Kind, Model, ProviderResponse, in_thread
 from embed_core.errors import ConfigurationError
@@ -46,13 +46,16 @@ def _keywords(values: Any) -> Any:
 _BAGS = ("model_kwargs", "processor_kwargs", "config_kwargs")
 _Text = BeforeValidator(_text)
 _Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_keywords)]
-Name: TypeAlias = Annotated[str, Field(min_length=1), _Text]
+if TYPE_CHECKING:
+    Name: TypeAlias = Any  # a path too, of which the field has the text
+else:
+    Name = Annotated[str, Field(min_length=1), _Text]
 
 
 class LocalModel(Model):
     """A model whose weights are in this process; `HuggingFaceEmbedding` documents the fields."""
 
-    model_name: Name
+    model_name: Name = Field(kw_only=False)
     device: Annotated[str | None, OPERATIONAL, _Text] = None
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"] | None, _Text] = None
     max_length: PositiveInt | None = None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, BaseSparseEmbedding, Kind
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
@@ -30,17 +30,19 @@ class SparseEncoderEmbedding(BaseSparseEmbedding, LocalModel):
 
     provider: ClassVar[str | None] = "huggingface-sparse"  # no plugin: there is no spec for it
 
-    model_name: Name  # or pydantic takes it from the first base
+    model_name: Name = Field(kw_only=False)  # or pydantic takes it from the first base
     max_active_dims: PositiveInt | None = None
 
-    def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL], **settings: Any) -> None:
-        """Configure a model; nothing is loaded or downloaded before it is used.
+    if not TYPE_CHECKING:  # type checkers see fields as arguments
 
-        Args:
-            model_name: a folder, or a name on the Hugging Face hub.
-            settings: the fields below, and those of `HuggingFaceEmbedding` that are not about dense vectors.
-        """
-        super().__init__(**{"model_name": model_name, **settings})
+        def __init__(self, model_name: Annotated[str | os.PathLike[str], OPERATIONAL], **settings: Any) -> None:
+            """Configure a model; nothing is loaded or downloaded before it is used.
+
+            Args:
+                model_name: a folder, or a name on the Hugging Face hub.
+                settings: the fields below, and those of `HuggingFaceEmbedding` that are not about dense vectors.
+            """
+            super().__init__(**{"model_name": model_name, **settings})
 
     def _options(self) -> Options:
         return replace(super()._options(), sparse=True)

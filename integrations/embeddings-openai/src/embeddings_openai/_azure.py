@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL
 from embed_core.errors import ConfigurationError
-from embed_core.provider import Address, Endpoint, address, sendable, sends_key
-from pydantic import Field, PrivateAttr, SecretStr
+from embed_core.provider import Address, Endpoint, Secret, address, revealed, sendable, sends_key
+from pydantic import Field, PrivateAttr
 
 from embeddings_openai._protocol import OpenAIModel
 from embeddings_openai._transport import without_openais_headers
@@ -41,7 +41,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
     azure_deployment: str | None = None
     azure_endpoint: Address = None
     api_version: Annotated[str | None, OPERATIONAL] = None
-    azure_ad_token: Annotated[SecretStr | None, OPERATIONAL] = None
+    azure_ad_token: Annotated[Secret | None, OPERATIONAL] = None
     azure_ad_token_provider: Annotated[Callable[[], str] | None, OPERATIONAL] = Field(
         default=None, exclude=True, repr=False
     )
@@ -85,7 +85,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
         if self.api_key is not None:
             return None
         if self.azure_ad_token is not None:
-            return self.azure_ad_token.get_secret_value()
+            return revealed(self.azure_ad_token)
         return None if os.environ.get("AZURE_OPENAI_API_KEY") else os.environ.get("AZURE_OPENAI_AD_TOKEN")
 
     def _client_settings(self, where: Endpoint) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
     needs_key = False
     cuts_dimensions = True
 
-    model_name: str
+    model_name: str = Field(kw_only=False)
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
     query_instruction: str = ""
     text_instruction: str = ""

@@ -118,7 +118,7 @@ class OpenAIModel(OpenAIProtocol):
     models = KNOWN
     limits = LIMITS
 
-    model_name: str = next(iter(KNOWN))
+    model_name: str = Field(default=next(iter(KNOWN)), kw_only=False)
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=2048)
 
 

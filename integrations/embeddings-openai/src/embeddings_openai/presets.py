@@ -86,7 +86,7 @@ class PerplexityEmbedding(_Hosted):
         "pplx-embed-v1-4b": KnownModel(2560, max_input_tokens=32_768),
     }
 
-    model_name: str = "pplx-embed-v1-0.6b"
+    model_name: str = Field(default="pplx-embed-v1-0.6b", kw_only=False)
     base64_dtype: str = Field(default="int8", pattern="^(float32|int8|uint8)$")
     normalize: bool = True
 
