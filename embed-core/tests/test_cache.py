@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,6 +329,18 @@ def test_vectors_of_a_configuration_that_changed_on_the_way_are_kept_under_no_ke
     for prompt in ("passage: ", "query: "):
         fresh = Waiting(prompts={"text": prompt}, embeddings_cache=store)
         assert same_bits(embed(fresh, ["a"]), MockEmbedding().embed_texts([f"{prompt}a"]))
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_a_store_in_that_file(tmp_path, kind):
+    model = MockEmbedding(embeddings_cache=kind(tmp_path / "cache.db"))
+    model.embed_texts(["a"])
+    model.embeddings_cache.close()
+    again = MockEmbedding()
+    again.embeddings_cache = kind(tmp_path / "cache.db")
+    again.embed_texts(["a"])
+    assert again.call_count == 0
+    again.embeddings_cache.close()
 
 
 def test_an_empty_store_is_a_store():

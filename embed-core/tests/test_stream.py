@@ -1,6 +1,7 @@
 """Any number of texts, a window at a time."""
 
 import asyncio
+import copy
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from embed_core import MockEmbedding
 from embed_core.errors import InvalidInputError
+from embed_core.kvstore import MemoryKVStore
 
 TEXTS = [f"text {number}" for number in range(100)]
 
@@ -44,6 +46,32 @@ def test_an_error_gives_the_position_in_the_whole_stream():
     with pytest.raises(InvalidInputError) as caught:
         list(MockEmbedding(embed_batch_size=2).stream_texts([*TEXTS, None]))
     assert caught.value.indices == (100,)
+
+
+@pytest.mark.parametrize(("texts", "shown"), [(TEXTS, "100/100"), (iter(TEXTS), "100/100"), (None, "100 texts [")])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_stream_shows_one_bar(texts, shown, colour, cached, capsys):
+    model = MockEmbedding(embed_batch_size=3, embeddings_cache=MemoryKVStore() if cached else None)
+    texts = copy.copy(texts) if texts else (text for text in TEXTS)
+
+    async def main():
+        return [len(block) async for block in model.astream_texts(texts, show_progress=True)]
+
+    if colour == "async":
+        assert sum(asyncio.run(main())) == 100
+    else:
+        assert sum(len(block) for block in model.stream_texts(texts, show_progress=True)) == 100
+    said = capsys.readouterr().err
+    assert shown in said.replace("texts: ", "")
+    assert said.count("\n") == 1  # one bar, closed once
+
+
+def test_an_abandoned_stream_closes_its_bar(capsys):
+    stream = MockEmbedding(embed_batch_size=3).stream_texts(TEXTS, show_progress=True)
+    next(stream)
+    stream.close()
+    assert capsys.readouterr().err.endswith("\n")
 
 
 SEVERAL = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from operator import length_hint
 from typing import TypeVar
 
 from embed_core._engine import array, block_size, lists, only, run, runner, weigh
 from embed_core._io import IO, Asyncio, Blocking, drive
 from embed_core._model import Model
+from embed_core._progress import progress
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
 from embed_core._stream import awindows, windows
 from embed_core._types import Embedding, OnError, Vectors
@@ -111,22 +114,26 @@ class BaseEmbedding(Model):
         """Embed search queries; see `embed_queries`."""
         return await array(self, Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
-    def stream_texts(self, texts: Iterable[str]) -> Iterator[Vectors]:
+    def stream_texts(self, texts: Iterable[str], *, show_progress: bool = False) -> Iterator[Vectors]:
         """Embed any number of texts; yield float32 blocks of shape (some, dimension), in input order.
 
-        Holds a few batches for each worker in memory, never the corpus.
+        Holds a few batches for each worker in memory, never the corpus. The bar has an end where `texts` has a length.
         """
         start = 0
-        for window in windows("text", texts, block_size(self)):
-            yield drive(run(self, runner(self), "text", window, indices=range(start, start + len(window))))
-            start += len(window)
+        with closing(progress("text", length_hint(texts) or None, show=show_progress)) as bar:
+            for window in windows("text", texts, block_size(self)):
+                indices = range(start, start := start + len(window))
+                yield drive(run(self, runner(self), "text", window, indices=indices, show_progress=bar))
 
-    async def astream_texts(self, texts: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Vectors]:
+    async def astream_texts(
+        self, texts: Iterable[str] | AsyncIterable[str], *, show_progress: bool = False
+    ) -> AsyncIterator[Vectors]:
         """Embed any number of texts, which may arrive asynchronously; see `stream_texts`."""
         start = 0
-        async for window in awindows("text", texts, block_size(self)):
-            yield await run(self, Asyncio(), "text", window, indices=range(start, start + len(window)))
-            start += len(window)
+        with closing(progress("text", length_hint(texts) or None, show=show_progress)) as bar:
+            async for window in awindows("text", texts, block_size(self)):
+                indices = range(start, start := start + len(window))
+                yield await run(self, Asyncio(), "text", window, indices=indices, show_progress=bar)
 
     def estimate(self, texts: Iterable[str]) -> Estimate:
         """Return the cost of embedding documents or passages; nothing is sent, and the cache counts."""

@@ -16,7 +16,7 @@ from embed_core._progress import progress
 from embed_core._secrets import unspoken
 from embed_core._state import Places, State
 from embed_core._tracked import IN_HOOK
-from embed_core._types import Embedding, Kind, Next, OnError, Request, Vectors
+from embed_core._types import Embedding, Kind, Next, OnError, Progress, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbedError
 from embed_core.instrumentation import CallbackManager, Handler, Listeners, SpanHandler, dispatcher
 from embed_core.kvstore import KVStore
@@ -99,7 +99,7 @@ async def run(
     kind: Kind,
     inputs: Iterable[Any],
     *,
-    show_progress: bool = False,
+    show_progress: bool | Progress = False,
     indices: Sequence[int] | None = None,
     keep_going: bool = False,
     cache: KVStore | None = None,
@@ -112,7 +112,7 @@ async def run(
         io: the caller's colour.
         kind: the kind of all inputs.
         inputs: any number of them.
-        show_progress: whether a bar is shown.
+        show_progress: whether a bar is shown, or the bar of a stream.
         indices: the positions of the inputs for messages, where they are a part of something.
         keep_going: whether other inputs are embedded when one has failed.
         cache: a store in place of the model's own.

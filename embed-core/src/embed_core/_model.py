@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, PrivateAttr
@@ -19,7 +20,7 @@ from embed_core._threads import in_thread
 from embed_core._types import DEFAULT_EMBED_BATCH_SIZE, OPERATIONAL, Answer, Answers, Kind, LongText, Origin
 from embed_core.forks import Lock
 from embed_core.instrumentation import CallbackManager
-from embed_core.kvstore import KVStore
+from embed_core.kvstore import KVStore, SQLiteKVStore
 from embed_core.middleware.fitted import Windows, byte_windows
 from embed_core.middleware.retried import RetryPolicy
 
@@ -28,6 +29,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _or_one(workers: Any) -> Any:
     return 1 if workers is None else workers  # as LlamaIndex has it
+
+
+def _as_store(value: Any) -> Any:
+    return SQLiteKVStore(value) if isinstance(value, str | PathLike) else value
 
 
 def default_hook(fn: F) -> F:
@@ -61,7 +66,9 @@ class Model(Config, ABC):
     model_name: str = "unknown"
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=DEFAULT_EMBED_BATCH_SIZE, ge=1, le=2048)
     num_workers: Annotated[int, OPERATIONAL, BeforeValidator(_or_one)] = Field(default=1, ge=1)
-    embeddings_cache: Annotated[KVStore | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
+    embeddings_cache: Annotated[KVStore | None, OPERATIONAL, BeforeValidator(_as_store)] = Field(
+        default=None, exclude=True, repr=False
+    )
     callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     rate_limiter: Annotated[RateLimiter | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     retry: Annotated[RetryPolicy, OPERATIONAL] = RetryPolicy()

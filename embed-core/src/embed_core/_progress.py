@@ -32,8 +32,9 @@ class _Bar(Progress):
         self._draw(self._bar.close)
 
     def _extend(self, count: int) -> None:
-        self._bar.total += count
-        self._bar.refresh()
+        if self._bar.total is not None:
+            self._bar.total += count
+            self._bar.refresh()
 
     def _draw(self, action: Callable[[], object]) -> None:
         with self._turn:
@@ -44,13 +45,31 @@ class _Bar(Progress):
                 self._bar.disable = True
 
 
-def progress(kind: Kind, total: int, *, show: bool) -> Progress:
-    """Return a tqdm bar that counts inputs if `show` is true and it can be drawn; the caller closes it."""
+class _Part(Progress):
+    """The bar of a stream as one block counts on it: the stream closes it."""
+
+    def __init__(self, whole: Progress) -> None:
+        self._whole = whole
+
+    def advance(self, count: int) -> None:
+        self._whole.advance(count)
+
+    def extend(self, count: int) -> None:
+        self._whole.extend(count)
+
+
+def progress(kind: Kind, total: int | None, *, show: bool | Progress) -> Progress:
+    """Return a tqdm bar that counts inputs if `show` is true and it can be drawn; the caller closes it.
+
+    Without a total it shows no end. A bar in place of `show` counts these inputs too, and stays open.
+    """
+    if isinstance(show, Progress):
+        return _Part(show)
     drawn = show and sys.stderr is not None  # without one, tqdm before 4.70 fails again in its finalizer
     return (_bar(_NOUNS[kind], total) if drawn else None) or Progress()
 
 
-def _bar(noun: str, total: int) -> _Bar | None:
+def _bar(noun: str, total: int | None) -> _Bar | None:
     try:
         return _Bar(_tqdm()(total=total, desc=f"Embedding {noun}", unit=f" {noun}"))
     except Exception:  # no terminal, or a closed one
