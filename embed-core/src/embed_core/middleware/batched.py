@@ -39,8 +39,6 @@ class Batched:
             request.progress.advance(len(batch))
 
         await io.map(send, batches, workers=min(self.workers, len(batches)))
-        if len(batches) == 1:  # these are still the rows that handlers of events were given, and may keep
-            result.vectors = result.vectors.copy()
         return result
 
 

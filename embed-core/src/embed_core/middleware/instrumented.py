@@ -38,7 +38,7 @@ class Instrumented:
             start,
             time.perf_counter() - began,
             request.report,
-            embeddings=vectors,
+            embeddings=vectors.copy(),  # handlers may keep it, and the caller may change its own
             truncated=request.report.truncated + len(request.cut.intersection(request.ids)),
         )
         await emit(ended, listeners, io)
