@@ -202,7 +202,7 @@ def cache_of(store):
 
 def stored(texts):
     store = MemoryKVStore()
-    store.put_many(dict(zip(key_of("text", sorted(texts)), Dense().encode(vectors_of(sorted(texts))), strict=True)))
+    store.put_many(Dense().encode(key_of("text", sorted(texts)), vectors_of(sorted(texts))))
     return store
 
 
