@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+from importlib.metadata import version
 from unittest.mock import AsyncMock, MagicMock
 
+import embed_core
 import numpy as np
 import pytest
-from embed_core import BaseEmbedding, MockEmbedding
+from embed_core import BaseEmbedding, MockEmbedding, MockMultiModalEmbedding, TextNode
 from embed_core.errors import ConfigurationError, InvalidInputError, QuotaExceededError
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import ScriptedEmbedding
@@ -91,3 +93,41 @@ def test_a_mock_in_place_of_a_batch_hook_is_called_in_both_colours(monkeypatch):
     monkeypatch.setattr(Plain, "_get_text_embeddings", MagicMock(return_value=[[1.0]]))
     assert Plain().get_text_embedding_batch(["a"]) == asyncio.run(Plain().aget_text_embedding_batch(["a"])) == [[1.0]]
     assert Plain._get_text_embeddings.call_count == 2
+
+
+@pytest.mark.parametrize("model", [MockEmbedding(), MockMultiModalEmbedding()])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("words", "input 0 is a `str`, no list of nodes; pass nodes like"),
+        (["words"], "input 0 is a `str`, no node; pass nodes like"),
+        (None, "input 0 is a `NoneType`, no list of nodes"),
+        ([TextNode(text="a"), 5], "input 1 is a `int`, no node"),
+    ],
+)
+def test_anything_else_than_nodes_is_refused_by_its_index(model, given, message):
+    with pytest.raises(InvalidInputError, match=message):
+        model(given)
+    with pytest.raises(InvalidInputError, match=message):
+        asyncio.run(model.acall(given))
+
+
+class NAType:
+    """Named like pandas' missing value, which cannot be compared."""
+
+    def __ne__(self, other):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan"), NAType()])
+def test_a_missing_value_is_to_be_left_out_and_not_made_a_text(missing):
+    with pytest.raises(InvalidInputError, match=r"input 1 is .*; leave it out"):
+        MockEmbedding().embed_texts(["words", missing])
+
+
+def test_the_version_is_told():
+    assert embed_core.__version__ == version("embed-core")
+    with pytest.raises(AttributeError, match="has no attribute `nothing`"):
+        _ = embed_core.nothing

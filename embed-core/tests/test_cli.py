@@ -209,3 +209,9 @@ def test_a_broken_plugin_breaks_no_command_but_its_own(install, home):
     failed = embed("text", "a", "-m", "broken", PYTHONPATH=site)
     assert failed.returncode == 1
     assert "pip install --upgrade broken" in failed.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["text"], ["models", "default"]])
+def test_h_is_help(command):
+    short, long = (CliRunner().invoke(main, [*command, option]) for option in ("-h", "--help"))
+    assert (short.exit_code, short.stdout) == (0, long.stdout)

@@ -82,9 +82,32 @@ def test_a_cache_that_cannot_be_used_is_told_in_lines_and_with_debug_in_full(tmp
     assert "Traceback" in said["--debug",]
 
 
-def test_a_folder_with_nothing_to_read_is_no_error():
+def test_the_status_tells_of_a_named_file_that_was_not_read_and_of_nothing_read():
     result = run("index", "docs/c.bin", "--into", "idx", "-m", "mock")
-    assert (result.exit_code, result.stdout) == (0, "Nothing to index; `idx` holds no index\n")
+    assert (result.exit_code, result.stdout) == (1, "Nothing to index; `idx` holds no index\n")
+    Path("empty").mkdir()
+    assert run("index", "empty", "--into", "idx", "-m", "mock").exit_code == 1
+    assert run("index", "docs", "--into", "idx", "-m", "mock").exit_code == 0
+    assert run("index", "docs", "--into", "idx").exit_code == 0
+    mixed = run("index", "docs/a.txt", "docs/c.bin", "--into", "idx")
+    assert (mixed.exit_code, mixed.stdout.startswith("nothing changed; ")) == (1, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is POSIX")
+def test_a_full_disk_is_an_error_of_ours():
+    limited = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (@, @)); "
+        "from embed_core.index import Index; from embed_core.errors import StoreError\n"
+        "from embed_core import MockEmbedding\n"
+        "from embed_core.kvstore import MemoryKVStore\n"
+        "try: Index('full', MockEmbedding(embeddings_cache=MemoryKVStore())).add('docs')\n"
+        "except StoreError as error: print(error)"
+    )
+    for limit in (0, 100):  # no byte; enough for the lock and not for a table
+        command = [sys.executable, "-c", limited.replace("@", str(limit))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "cannot be read or written (" in done.stdout, done.stderr
 
 
 def test_no_private_key_is_embedded_be_it_in_a_file_or_a_row(home):

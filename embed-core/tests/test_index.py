@@ -6,6 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from embed_core import MockEmbedding, similarity
@@ -18,12 +19,16 @@ from embed_core.errors import (
     StoreError,
 )
 from embed_core.index import Index, Record
+from embed_core.index._embedding import JobIds
 from embed_core.index._folder import only_writer
+from embed_core.index._header import Header
 from embed_core.index._store import Store
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
+from hypothesis import strategies as st
 
 PARAGRAPHS = [f"Paragraph {number} is about subject {number}." for number in range(30)]
+ENTRIES = ["format", "model", "fingerprint", "dimension", "chunk_size"]
 AWKWARD = ["it's.txt", 'say "hi".txt', "two\nlines.txt", "ünï 名前.txt", "100%_;--.txt", "back\\slash.txt"]
 
 
@@ -600,6 +605,41 @@ class TestFolder:
             path.write_bytes(b"")
         with pytest.raises(StoreError, match="is damaged"):
             Index(index.folder).search("words")
+
+    def test_a_table_damaged_under_an_open_index_is_named(self, index, docs):
+        index.add(docs)
+        for path in (index.folder / "chunks.lance" / "data").iterdir():
+            path.write_bytes(b"no table" * 100)
+        for use in (lambda: index.search("words"), index.sources, lambda: index.similar(str(docs / "0.txt"))):
+            with pytest.raises(StoreError, match="the table of the index cannot be read"):
+                use()
+
+    @hypothesis.given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda one: (
+                st.lists(one)
+                | st.dictionaries(
+                    st.sampled_from(["format", "embed_core", "model", "fingerprint", "dimension", "chunk_size", "x"]),
+                    one,
+                )
+            ),
+        )
+    )
+    def test_a_header_of_any_shape_is_an_error_of_ours(self, header):
+        with pytest.raises(StoreError):
+            Header.from_json(json.dumps(header).encode(), Path("idx"))
+
+    @pytest.mark.parametrize("header", [b"", b"\xff", b"{", b"[" * 100_000])
+    def test_a_header_that_is_no_json_is_an_error_of_ours(self, header):
+        with pytest.raises(StoreError, match="is damaged"):
+            Header.from_json(header, Path("idx"))
+
+    @pytest.mark.parametrize("content", [b"\xff", b"{", b"[1]", b'{"a": 1}'])
+    def test_ids_of_jobs_of_any_shape_are_an_error_of_ours(self, tmp_path, content):
+        (tmp_path / "jobs.json").write_bytes(content)
+        with pytest.raises(StoreError, match=r"jobs\.json` holds no ids of jobs; delete it"):
+            JobIds(tmp_path / "jobs.json", "scope")
 
     def test_a_table_of_another_program_is_no_index(self, tmp_path):
         import lancedb

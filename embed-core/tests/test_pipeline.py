@@ -730,3 +730,9 @@ def test_foreign_nodes_can_be_run_too(run, store):
     result = run(pipeline, [Foreign("a", "x"), Foreign("b", "z")])
     assert (result.unchanged, result.changed) == (["a"], ["b"])
     assert sent(model) == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize("given", [MockEmbedding(), "words", [MockEmbedding(), "words"], None])
+def test_transformations_that_are_no_list_of_callables_are_refused(given):
+    with pytest.raises(ConfigurationError, match=r"it must be a list, as in `\[TextSplitter\(\), model\]`"):
+        IngestionPipeline(given)

@@ -111,3 +111,11 @@ def test_a_plugin_that_does_not_import_says_which_package_and_keeps_the_cause(in
         declared(EMBEDDINGS)["acme"].load()
     assert type(caught.value.__cause__) in {ModuleNotFoundError, ValueError, SystemExit, AttributeError}
     assert isinstance(caught.value, ImportError)
+
+
+@pytest.mark.parametrize("deed", ["import sys; sys.exit(3)", "class Odd(BaseException): pass\nraise Odd('odd')"])
+def test_whatever_a_plugin_raises_is_an_error_of_ours(install, deed):
+    install("acme-embeddings", ACME, {"acme_models": deed})
+    (plugin,) = (plugin for plugin in installed_providers() if plugin.name == "acme")
+    with pytest.raises(IntegrationNotInstalledError, match=r"`acme` of `acme-embeddings` 1\.0 does not import"):
+        plugin.load()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 from embed_core import BaseEmbedding, MockEmbedding, MockSparseEmbedding, resolve_embed_model
-from embed_core._plugins import ADAPTERS, EMBEDDINGS
+from embed_core._plugins import ADAPTERS, EMBEDDINGS, warn_once
 from embed_core._registry import plugin_of
 from embed_core.errors import (
     AuthenticationError,
@@ -185,10 +185,13 @@ def test_a_class_is_constructed_with_the_options():
         resolve_embed_model(BaseEmbedding)
 
 
-def test_none_disables_embeddings():
+def test_none_disables_embeddings_and_says_so_once(caplog):
+    warn_once.cache_clear()
     model = resolve_embed_model(None)
     assert type(model) is MockEmbedding
     assert model.embed_dim == 1
+    resolve_embed_model(None)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["`None` names no model"]
 
 
 def test_a_model_comes_back_untouched(acme):

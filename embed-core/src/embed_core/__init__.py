@@ -95,3 +95,11 @@ __all__ = [
     "save_embedding",
     "similarity",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("embed-core")
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")

@@ -16,7 +16,7 @@ from embed_core._stream import awindows, windows
 from embed_core._types import Embedding, OnError, Vectors
 from embed_core.kvstore import KVStore
 from embed_core.middleware.weighed import Estimate
-from embed_core.schema import MetadataMode, SupportsEmbedding
+from embed_core.schema import MetadataMode, SupportsEmbedding, check_nodes
 
 NodeT = TypeVar("NodeT", bound=SupportsEmbedding)
 
@@ -170,6 +170,7 @@ class BaseEmbedding(Model):
     async def _embed_nodes(
         self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
     ) -> Sequence[NodeT]:
+        check_nodes(nodes)
         contents = [node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
         vectors = await run(self, io, "text", contents, show_progress=show_progress, cache=cache)
         for node, embedding in zip(nodes, vectors.tolist(), strict=True):

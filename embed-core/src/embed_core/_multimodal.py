@@ -16,7 +16,7 @@ from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
 from embed_core.errors import EmbedError
 from embed_core.kvstore import KVStore
-from embed_core.schema import MetadataMode, image_of
+from embed_core.schema import MetadataMode, check_nodes, image_of
 
 
 class MultiModalEmbedding(BaseEmbedding):
@@ -86,6 +86,7 @@ class MultiModalEmbedding(BaseEmbedding):
     async def _embed_nodes(
         self, io: IO, nodes: Sequence[NodeT], *, show_progress: bool, cache: KVStore | None = None
     ) -> Sequence[NodeT]:
+        check_nodes(nodes)
         inputs: dict[Kind, dict[int, Any]] = {"image": {}, "text": {}}
         for position, node in enumerate(nodes):
             if (image := image_of(node)) is not None:

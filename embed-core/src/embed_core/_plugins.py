@@ -71,7 +71,9 @@ class Plugin:
         """
         try:
             return metadata.EntryPoint(self.name, self.target, EMBEDDINGS).load()
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # `sys.exit`, a panic in Rust, a test's skip: a broken plugin harms nobody else
+            if isinstance(error, KeyboardInterrupt):
+                raise
             msg = (
                 f"`{self.name}` of `{self.package}` {self.version} does not import "
                 f"({type(error).__name__}: {error}); try `pip install --upgrade {self.package}`"
@@ -112,7 +114,7 @@ def declared(group: str, *, everything: bool = False) -> dict[str, Plugin]:
             continue
         winner = found.setdefault(plugin.name, plugin)
         if winner.package != plugin.package:
-            _warn_once(
+            warn_once(
                 f"Both `{winner.package}` and `{plugin.package}` declare `{plugin.name}`; `{winner.package}` is used"
             )
     return found
@@ -123,7 +125,7 @@ def _plugins(group: str) -> Iterator[Plugin]:
         try:
             yield from _declared_by(distribution, group)
         except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-            _warn_once(f"The entry points in `{_place(distribution)}` cannot be read ({error!r}); they are left out")
+            warn_once(f"The entry points in `{_place(distribution)}` cannot be read ({error!r}); they are left out")
 
 
 def _declared_by(distribution: metadata.Distribution, group: str) -> Iterator[Plugin]:
@@ -161,5 +163,6 @@ def normalized(package: str) -> str:
 
 
 @cache
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Log a warning once for each process."""
     _LOG.warning(message)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from embed_core._base import BaseEmbedding
 from embed_core._copies import variables
 from embed_core._mock import MockEmbedding
-from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared
+from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared, warn_once
 from embed_core._secrets import may_be_credential, scrubbed
 from embed_core.errors import (
     AuthenticationError,
@@ -63,6 +63,7 @@ def resolve_embed_model(spec: Any = "default", **options: Any) -> BaseEmbedding:
     if isinstance(spec, str):
         return _from_text(spec, options)
     if spec is None:
+        warn_once("`None` names no model: embeddings are disabled, and every vector has one number without meaning")
         return _made("MockEmbedding", partial(MockEmbedding, **{"embed_dim": 1, **options}))
     if isinstance(spec, Mapping):
         return _from_saved(spec, options)
@@ -255,8 +256,7 @@ def _adapted(foreign: Any, options: Mapping[str, Any]) -> BaseEmbedding:
         if root in adapters:
             return _made(kind, partial(_adapt, adapters[root], foreign, options))
         if root in FIRST_PARTY:
-            msg = f"to use a `{kind}`, `pip install {FIRST_PARTY[root]}`"
-            raise IntegrationNotInstalledError(msg)
+            raise IntegrationNotInstalledError(f"to use a `{kind}`, `pip install {FIRST_PARTY[root]}`")
     msg = (
         f"a `{kind}` is no model; expected a spec such as `local:NAME`, a folder as a `Path`, a class of "
         "`BaseEmbedding`, a model, a dictionary from `to_dict()` or None"

@@ -53,11 +53,15 @@ class IngestionPipeline:
     num_workers: int = 1
 
     def __post_init__(self) -> None:
-        """Check the number of workers: with none, documents would stay as they are.
+        """Check the transformations and the number of workers: with none, documents would stay as they are.
 
         Raises:
-            ConfigurationError: `num_workers` is below 1.
+            ConfigurationError: `num_workers` is below 1, or the transformations are no list of callables.
         """
+        many: Any = self.transformations
+        if not isinstance(many, Sequence) or not all(map(callable, many)):
+            msg = f"`transformations` is a `{type(many).__name__}`; it must be a list, as in `[TextSplitter(), model]`"
+            raise ConfigurationError(msg)
         if self.num_workers < 1:
             msg = f"`num_workers` is {self.num_workers}; it must be at least 1"
             raise ConfigurationError(msg)

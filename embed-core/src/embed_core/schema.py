@@ -8,6 +8,7 @@ import hashlib
 import json
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -36,6 +37,20 @@ class SupportsEmbedding(Protocol):
     def get_content(self, metadata_mode: Any = ...) -> str:
         """Return the text, with the metadata of the mode."""
         ...
+
+
+def check_nodes(nodes: Any) -> None:
+    """Refuse anything that is no list of nodes.
+
+    Raises:
+        InvalidInputError: an input is no node, or the whole is no list.
+    """
+    one = isinstance(nodes, str) or not isinstance(nodes, Iterable)
+    for index, node in enumerate([nodes] if one else nodes):
+        if one or not hasattr(node, "get_content"):
+            found = f"a `{type(node).__name__}`, no {'list of nodes' if one else 'node'}"
+            remedy = "pass nodes like `[TextNode(text=…)]`, or texts to `get_text_embedding_batch`"
+            raise InvalidInputError(f"input {index} is {found}; {remedy}", indices=[index])
 
 
 class BaseNode(BaseModel, ABC):

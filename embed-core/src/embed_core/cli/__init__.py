@@ -128,7 +128,7 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}{f': {message}' if message else ''} (`--debug` shows where)"
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="embed-core", prog_name="embed")
 def main() -> None:
     """Turn texts into vectors, and search them by meaning."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,7 +82,8 @@ def command(
     Files are text, Markdown, HTML, PDF and source code; with `--from`, each row of a file is a record of its own. A
     second run embeds only new and changed texts, and removes texts that are gone; after an interruption, it goes on
     from there. Texts of an empty or missing PATH, or of an earlier list on standard input, stay without `--prune`.
-    Hidden files and folders are left out, and links are not followed, unless they are named.
+    Hidden files and folders are left out, and links are not followed, unless they are named. The status is 1 where a
+    named file cannot be read, or nothing can.
     """
     given = [f"--{name.partition('_')[0]}" for name, value in {**reading, "prefix": prefix}.items() if value]
     if _STDIN in paths:
@@ -110,10 +112,11 @@ def command(
         _print_skipped(changes, verbose=verbose)
         if dry_run:
             click.echo(_forecast(changes, index.model))
-        elif index.exists:
-            click.echo(_summary(changes, index.stats()))
         else:
-            click.echo(f"Nothing to index; `{folder}` holds no index")
+            click.echo(
+                _summary(changes, index.stats()) if index.exists else f"Nothing to index; `{folder}` holds no index"
+            )
+    _exit(changes, [] if form else paths)
 
 
 def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
@@ -136,6 +139,14 @@ def _add_records(index: Index, paths: Sequence[str], form: Form, reading: Mappin
         records = () if gone else read_records(file or sys.stdin.buffer, form, **options)
         changes += index.add_records(records, file or _STDIN, **how)
     return changes
+
+
+def _exit(changes: Changes, files: Sequence[str]) -> None:
+    """End with status 1 where a named file was not read, or nothing was."""
+    named = {os.path.realpath(Path(path).expanduser()) for path in files}
+    lost = any(one.source in named and not one.partly for one in changes.skipped)
+    if lost or not (changes.added or changes.changed or changes.unchanged or changes.removed):
+        raise click.exceptions.Exit(1)
 
 
 def _label(model: BaseEmbedding) -> str:

@@ -9,9 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from embed_core import BaseEmbedding, Estimate, Vectors, estimate
-from embed_core.errors import ConfigurationError, EmbedError, ProviderError
+from embed_core.errors import ConfigurationError, EmbedError, ProviderError, StoreError
 from embed_core.index._writer import Embed
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 
@@ -124,7 +125,13 @@ class JobIds:
 
     def __init__(self, path: Path, scope: str) -> None:
         self._path, self._scope = path, scope
-        self._all: dict[str, list[str]] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        self._all: dict[str, list[str]] = {}
+        if path.exists():
+            try:
+                self._all = TypeAdapter(dict[str, list[str]]).validate_json(path.read_bytes())
+            except ValueError as error:
+                msg = f"`{path}` holds no ids of jobs; delete it to send again what the jobs have not answered"
+                raise StoreError(msg) from error
 
     @property
     def ids(self) -> Sequence[str]:

@@ -19,3 +19,8 @@ def extra(module: str) -> Any:
     except ImportError as error:
         msg = f'an index needs `{module}` ({error}); install it with `pip install "embed-core[index]"`'
         raise IntegrationNotInstalledError(msg) from error
+
+
+def is_crash(error: BaseException) -> bool:
+    """Tell whether a library has failed; a panic in Rust is no `Exception`."""
+    return isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"

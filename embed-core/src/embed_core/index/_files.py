@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embed_core import TextSplitter
 from embed_core.errors import EmbedError, InvalidInputError
+from embed_core.index._extra import is_crash
 from embed_core.index._item import ChunkedItem, Item, digest
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import most_bytes, read
@@ -121,6 +122,6 @@ def read_item(found: Item, known: Item | None, splitter: TextSplitter) -> Chunke
     except EmbedError:
         raise
     except BaseException as error:  # a parser may fail on this file in any way, and the other files are whole
-        if not (isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime"):  # a panic in Rust
+        if not is_crash(error):
             raise
         return Skipped(found.source, f"cannot be read ({type(error).__name__}: {str(error)[:_SHOWN]})")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from embed_core.errors import ConfigurationError, EmbedError
+from embed_core.errors import ConfigurationError, EmbedError, StoreError
 
 TABLE: Final = "chunks.lance"
 """Marks a folder as an index."""
@@ -66,16 +66,21 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         EmbedError: another process, or another thread of this one, holds it.
+        StoreError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
     check_own(folder)
     holder = folder / _HOLDER
-    try:
-        with FileLock(folder / _LOCK, timeout=0):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(folder / _LOCK, timeout=0))
             holder.write_text(str(os.getpid()), "ascii")
-            yield
-    except Timeout as error:
-        pid = holder.read_text("ascii", "replace")[:_SHOWN] if holder.exists() else "unknown"
-        msg = f"`{folder}` is being written by another run (process {pid}); wait until it is done, or stop it"
-        raise EmbedError(msg) from error
+        except Timeout as error:
+            pid = holder.read_text("ascii", "replace")[:_SHOWN] if holder.exists() else "unknown"
+            msg = f"`{folder}` is being written by another run (process {pid}); wait until it is done, or stop it"
+            raise EmbedError(msg) from error
+        except OSError as error:
+            msg = f"`{folder}` cannot be read or written ({error}); make room on the disk or correct its permissions"
+            raise StoreError(msg) from error
+        yield

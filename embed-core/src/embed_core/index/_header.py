@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
+
+from pydantic import TypeAdapter
 
 from embed_core import OPERATIONAL, BaseEmbedding, TextSplitter
 from embed_core.errors import ConfigurationError, SpaceMismatchError, StoreError
@@ -61,16 +63,21 @@ class Header:
         """Read a header.
 
         Raises:
-            StoreError: its format is one that this version does not know.
+            StoreError: it is damaged, or of a format that this version does not know.
         """
-        values = json.loads(text)
-        if values["format"] != _FORMAT:
-            made = f"the index in `{folder}` was made by embed-core {values['embed_core']}"
-            if values["format"] > _FORMAT:
-                raise StoreError(f"{made}, which is newer than this one; run `pip install --upgrade embed-core`")
-            remedy = f"delete `{folder / TABLE}` and index again, which embeds nothing that its cache holds"
-            raise StoreError(f"{made} in an older format; {remedy}")
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        try:
+            values = json.loads(text)
+            version_, maker = int(values["format"]), str(values["embed_core"])
+            if version_ == _FORMAT:
+                return TypeAdapter(cls).validate_python(values)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            msg = f"the index in `{folder}` is damaged: its header makes no sense; delete the folder and index again"
+            raise StoreError(msg) from error
+        made = f"the index in `{folder}` was made by embed-core {maker}"
+        if version_ > _FORMAT:
+            raise StoreError(f"{made}, which is newer than this one; run `pip install --upgrade embed-core`")
+        remedy = f"delete `{folder / TABLE}` and index again, which embeds nothing that its cache holds"
+        raise StoreError(f"{made} in an older format; {remedy}")
 
     def to_json(self) -> bytes:
         """Return the header as JSON."""

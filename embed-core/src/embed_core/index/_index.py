@@ -20,7 +20,7 @@ from embed_core.index._record import Record
 from embed_core.index._records import RecordRun
 from embed_core.index._results import Changes, Hit, Skipped, Source, Stats
 from embed_core.index._similar import check_count, check_question, similar
-from embed_core.index._store import Store
+from embed_core.index._store import Store, ours
 from embed_core.index._walk import canonical
 from embed_core.index._writer import CHUNKS_PER_COMMIT, Embed, Writer
 
@@ -268,7 +268,8 @@ class Index:
     def _real_run(self, scope: str, *, batch_jobs: bool, show_progress: bool) -> Iterator[Writer]:
         """Lend a writer while no other run writes."""
         model, path = self.model, self.folder / CACHE
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with ours(f"`{self.folder}`"):
+            self.folder.mkdir(parents=True, exist_ok=True)
         with only_writer(self.folder), cache_for(model, path, dry_run=False) as cache:
             self._opened = None
             if (store := self._store()) is not None:  # another process may have made it just now

@@ -38,10 +38,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file, folder or row that is not in the index, and the reason."""
+    """A file, folder or row that is not in the index, and the reason.
+
+    Attributes:
+        partly: whether only a part of it is left out.
+    """
 
     source: str
     reason: str
+    partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -11,15 +12,34 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from embed_core import Vectors
-from embed_core.errors import StoreError
+from embed_core.errors import EmbedError, StoreError
 from embed_core.index._arrow import HIT_COLUMNS, ITEM, ITEM_COLUMNS, KEY, chunk_rows, hit, schema, with_items
-from embed_core.index._extra import extra
+from embed_core.index._extra import extra, is_crash
 from embed_core.index._folder import TABLE, check_own
 from embed_core.index._header import Header
 from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._results import Hit
 
 T = TypeVar("T")
+
+
+@contextmanager
+def ours(place: str) -> Iterator[None]:
+    """Turn a failure of the disk or of LanceDB into an error of the package."""
+    try:
+        yield
+    except EmbedError:
+        raise
+    except BaseException as error:
+        if not is_crash(error):
+            raise
+        msg = f"{place} cannot be read or written ({type(error).__name__}: {str(error)[:_SHOWN]})"
+        remedy = "make room on the disk or correct its permissions, or delete a damaged index and index again"
+        raise StoreError(f"{msg}; {remedy}") from error
+
+
+_IN_TABLE = "the table of the index"
+_SHOWN = 200  # characters of an error
 
 _TABLE = TABLE.removesuffix(".lance")
 _ROWS_AT_ONCE = 10_000
@@ -53,12 +73,15 @@ class Store:
             header = table.schema.metadata[b"embed_core"]
         except ValueError:  # begun and not finished
             return None
-        except (RuntimeError, OSError, KeyError, TypeError) as error:
-            msg = f"the index in `{folder}` is damaged ({str(error)[:200]}); delete the folder and index again"
+        except BaseException as error:
+            if not is_crash(error):
+                raise
+            msg = f"the index in `{folder}` is damaged ({str(error)[:_SHOWN]}); delete the folder and index again"
             raise StoreError(msg) from error
         return cls(table, Header.from_json(header, folder))
 
     @classmethod
+    @ours(_IN_TABLE)
     def create(cls, folder: Path, header: Header) -> Self:
         """Make an empty store."""
         table = _connect(folder).create_table(_TABLE, schema=schema(header.dimension, header.to_json()))
@@ -72,6 +95,7 @@ class Store:
         """Yield the records of a source."""
         return self._items(_equal("source", source) & ~_equal("id", ""))
 
+    @ours(_IN_TABLE)
     def sources(self) -> list[tuple[str, int, int]]:
         """Return the name of each file and source of records, with the numbers of its records and chunks."""
         pa, pc = extra("pyarrow"), extra("pyarrow.compute")
@@ -97,10 +121,12 @@ class Store:
         return (Item(**row) for row in self._first_rows(condition, ITEM_COLUMNS))
 
     def _first_rows(self, condition: Any, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        search = self._table.search().where(_equal("number", 0) & condition).select(columns).limit(None)
-        for batch in search.to_batches(_ROWS_AT_ONCE):
-            yield from batch.to_pylist()
+        with ours(_IN_TABLE):
+            search = self._table.search().where(_equal("number", 0) & condition).select(columns).limit(None)
+            for batch in search.to_batches(_ROWS_AT_ONCE):
+                yield from batch.to_pylist()
 
+    @ours(_IN_TABLE)
     def write(self, items: Sequence[ChunkedItem], vectors: Mapping[str, Vectors]) -> None:
         """Store items with the vectors of their chunks, by text: new ones in one commit, and changed ones in another.
 
@@ -117,6 +143,7 @@ class Store:
     def _rows(self, items: Sequence[ChunkedItem], vectors: Mapping[str, Vectors]) -> Any:
         return chunk_rows(items, vectors, self._table.schema, with_text=self.header.store_text)
 
+    @ours(_IN_TABLE)
     def refresh(self, items: Sequence[Item]) -> None:
         """Write new data of items whose content is the same: times, metadata."""
         new = {(item.source, item.id): item for item in items}
@@ -125,6 +152,7 @@ class Store:
             rows = with_items(self._table.take_row_ids(some).to_arrow(), new)
             self._table.merge_insert(KEY).when_matched_update_all().execute(rows, on_bad_vectors="null")
 
+    @ours(_IN_TABLE)
     def remove(self, items: Sequence[Item]) -> None:
         """Remove some files, or some records of one source."""
         for some in portions(self._numbers(items), _ROWS_AT_ONCE):
@@ -138,6 +166,7 @@ class Store:
         numbers: list[int] = rows.filter(pc.and_(*among))["_rowid"].to_pylist()
         return numbers
 
+    @ours(_IN_TABLE)
     def search(self, vector: Vectors, k: int, prefix: str = "") -> list[Hit]:
         """Return the `k` nearest chunks by the cosine of all of them, the best first; equal ones by name and place.
 
@@ -155,6 +184,7 @@ class Store:
         rows: list[Mapping[str, Any]] = search.select([*HIT_COLUMNS, "_distance"]).limit(min(k, count)).to_list()
         return rows
 
+    @ours(_IN_TABLE)
     def mean(self, item: Item) -> Vectors | None:
         """Return the mean of an item's vectors, weighted by length, of shape (dimension,); None where it has none."""
         search = self._table.search().where(_one_of([item])).select(["start", "end", "vector"]).limit(None)
@@ -167,11 +197,13 @@ class Store:
         mean: Vectors = np.average(vectors, axis=0, weights=lengths).astype(np.float32)
         return mean
 
+    @ours(_IN_TABLE)
     def counts(self) -> dict[str, int]:
         """Return the numbers of files with text, of records with text and of chunks."""
         conditions = {"files": " AND number = 0 AND id = ''", "records": " AND number = 0 AND id <> ''", "chunks": ""}
         return {name: int(self._table.count_rows(f"note IS NULL{rest}")) for name, rest in conditions.items()}
 
+    @ours(_IN_TABLE)
     def tidy(self) -> None:
         """Merge the parts that many commits leave behind, and delete the rest of earlier versions and killed runs.
 

@@ -125,13 +125,13 @@ class Writer:
             return one
         for piece in refused:
             reason = " ".join(self._refused[piece.text].split())[:_SHOWN]
-            self._skip(one.item, f"is left out from {one.unit} {piece.first} to {piece.last}: {reason}")
+            self._skip(one.item, f"is left out from {one.unit} {piece.first} to {piece.last}: {reason}", partly=True)
         pieces = tuple(piece for piece in one.pieces if piece.text not in self._refused)
         note = None if pieces else "holds nothing that the model takes"
         return replace(one, item=replace(one.item, note=note), pieces=pieces)
 
-    def _skip(self, item: Item, reason: str) -> None:
-        self.changes.skipped.append(Skipped(item.source, item.name + reason))
+    def _skip(self, item: Item, reason: str, *, partly: bool = False) -> None:
+        self.changes.skipped.append(Skipped(item.source, item.name + reason, partly))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,11 +87,16 @@ def _describe(value: object) -> str:
 
 
 def _remedy(value: object) -> str:
-    if value is None:
+    if value is None or _is_missing(value):
         return "leave it out"
     if isinstance(value, bytes | bytearray):
         return "decode it first: `data.decode('utf-8')`"
     return "convert it first, for example with `str()`"
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether a value stands for a missing one: not a number, or pandas' `NA` and `NaT`."""
+    return type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and math.isnan(value))
 
 
 def _encodable(text: str) -> bool:
