@@ -9,6 +9,7 @@ from embed_core import ProviderResponse
 from embed_core.errors import (
     AuthenticationError,
     EmbeddingIntegrityError,
+    InvalidInputError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
@@ -66,19 +67,6 @@ def test_every_honest_answer_puts_each_vector_on_its_own_text(model, path, scrip
     assert np.array_equal(path(model), expected)
 
 
-def second_batch(change):
-    def answer(turn):
-        return change(turn) if "text 4" in turn.inputs else turn.vectors
-
-    return answer
-
-
-def with_nan(turn):
-    vectors = turn.vectors.copy()
-    vectors[turn.inputs.index("text 4"), 2] = np.nan
-    return vectors
-
-
 class Stubborn:
     """As a tensor on a GPU, or one that still needs its gradient."""
 
@@ -90,47 +78,117 @@ class Stubborn:
 
 
 LIES = {
-    "one too few": (lambda turn: turn.vectors[:-1], "answered 2 vectors for 3 inputs, at input 3, 4, 5"),
-    "one too few, as lists": (lambda turn: turn.vectors[:-1].tolist(), "answered 2 vectors for 3 inputs"),
-    "one too many": (lambda turn: np.vstack([turn.vectors, turn.vectors[:1]]), "answered 4 vectors for 3 inputs"),
-    "nothing": (lambda turn: None, "answered 0 vectors for 3 inputs"),
-    "one number": (lambda turn: 5, "answered one `int` where a sequence of vectors belongs, at input 3, 4, 5"),
+    "one too few": (lambda turn: turn.vectors[:-1], "answered 0 vectors for 1 inputs, .*; at input 4"),
+    "one too few, as lists": (lambda turn: turn.vectors[:-1].tolist(), "answered 0 vectors for 1 inputs"),
+    "one too many": (lambda turn: np.vstack([turn.vectors, turn.vectors[:1]]), "answered 2 vectors for 1 inputs"),
+    "nothing": (lambda turn: None, "answered 0 vectors for 1 inputs"),
+    "one number": (lambda turn: 5, "answered one `int` where a sequence of vectors belongs, .*; at input 4"),
     "one number, reported": (lambda turn: ProviderResponse(5.0), "one `float` where a sequence of vectors belongs"),
     "an array of one number": (lambda turn: np.array(5.0), "one `ndarray` where a sequence of vectors belongs"),
-    "arrays of one number": (lambda turn: [np.array(5.0)] * 3, "shape"),
+    "arrays of one number": (lambda turn: [np.array(5.0)] * len(turn.inputs), "shape"),
     "a generator of one too many": (
         lambda turn: (vector for vector in [*turn.vectors, [1.0]]),
-        "answered 4 vectors for 3 inputs, at input 3, 4, 5",
+        "answered 2 vectors for 1 inputs, .*; at input 4",
     ),
-    "a number no float holds": (lambda turn: [[10**400] * 6] * 3, "no array of numbers"),
-    "what refuses to be an array": (lambda turn: [Stubborn()] * 3, "no array of numbers"),
-    "a NaN": (with_nan, "not finite, at input 4;"),
-    "more than float32 holds": (lambda turn: turn.vectors.astype(np.float64) * 1e300, "not finite"),
-    "another dimension": (lambda turn: turn.vectors[:, :5], "dimension 5 where 6 was expected, at input 3, 4, 5"),
-    "ragged vectors": (
-        lambda turn: [turn.vectors[0].tolist(), [1.0], turn.vectors[2].tolist()],
-        r"different dimensions \[1, 6\], at input 4;",
+    "a number no float holds": (lambda turn: [[10**400] * 6] * len(turn.inputs), "no array of numbers"),
+    "what refuses to be an array": (lambda turn: [Stubborn()] * len(turn.inputs), "no array of numbers"),
+    "another dimension": (lambda turn: turn.vectors[:, :5], "dimension 5 where 6 was expected, .*; at input 4"),
+    "words": (lambda turn: [["a"] * 6] * len(turn.inputs), "no array of numbers"),
+    "numbers for vectors": (lambda turn: [1.0] * len(turn.inputs), "shape"),
+    "no dimensions": (lambda turn: np.empty((len(turn.inputs), 0)), "shape"),
+    "an index out of range": (
+        lambda turn: ProviderResponse(turn.vectors, indices=[*list(range(len(turn.inputs)))[1:], 9]),
+        "positions",
     ),
-    "words": (lambda turn: [["a"] * 6] * 3, "no array of numbers"),
-    "numbers for vectors": (lambda turn: [1.0, 2.0, 3.0], "shape"),
-    "no dimensions": (lambda turn: np.empty((3, 0)), "shape"),
-    "an index twice": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 0, 2]), "positions"),
-    "an index out of range": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 1, 3]), "positions"),
-    "too few indices": (lambda turn: ProviderResponse(turn.vectors, indices=[0, 1]), "positions"),
+    "too few indices": (
+        lambda turn: ProviderResponse(turn.vectors, indices=list(range(len(turn.inputs)))[1:]),
+        "positions",
+    ),
+    "booleans for positions": (
+        lambda turn: ProviderResponse(turn.vectors, indices=[False] * len(turn.inputs)),
+        "False",
+    ),
+    "a fraction": (
+        lambda turn: ProviderResponse(turn.vectors, indices=[0.9, *list(range(len(turn.inputs)))[1:]]),
+        "0.9",
+    ),
+    "a position in words": (
+        lambda turn: ProviderResponse(turn.vectors, indices=list(map(str, list(range(len(turn.inputs)))))),
+        "'0'",
+    ),
+    "complex numbers": (lambda turn: turn.vectors + 1j, "complex numbers, of which a part would be lost"),
+    "lists of complex arrays": (lambda turn: list(turn.vectors + 1j), "complex numbers"),
+    "complex lists": (lambda turn: (turn.vectors + 1j).tolist(), "no array of numbers"),
 }
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_a_named_error_and_never_a_shifted_vector(model, path, lie):
     answer, message = LIES[lie]
-    model.script = second_batch(answer)
+    model.script = lambda turn: answer(turn) if "text 4" in turn.inputs else turn.vectors
     with pytest.raises(EmbeddingIntegrityError, match=message) as caught:
         path(model)
-    assert set(caught.value.failed) == {3, 4, 5}
-    assert set(caught.value.indices) == {3, 4, 5}
+    assert "'text 4'" in str(caught.value)
+    assert_all_others_are_there(model, path, caught.value)
+
+
+WRONG_ROWS = {
+    "a NaN": (np.nan, "not finite"),
+    "infinite": (np.inf, "not finite"),
+    "more than float32 holds": (1e300, "not finite"),
+    "zeros": (0.0, "a vector of zeros, which has no direction"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ROWS)
+def test_a_wrong_vector_fails_alone_and_costs_no_other_call(model, path, wrong):
+    number, message = WRONG_ROWS[wrong]
+
+    def answer(turn):
+        vectors = turn.vectors.astype(np.float64)
+        vectors[[text == "text 4" for text in turn.inputs]] = number
+        return ProviderResponse(vectors[::-1], indices=list(range(len(turn.inputs)))[::-1])
+
+    model.script = answer
+    with pytest.raises(EmbeddingIntegrityError, match=message) as caught:
+        path(model)
+    assert model.call_count <= 3
+    assert "input 4 ('text 4')" in str(caught.value)
+    assert_all_others_are_there(model, path, caught.value)
+
+
+@pytest.mark.parametrize("missing", [None, [], [1.0]], ids=["null", "empty", "short"])
+def test_a_missing_vector_fails_alone(missing):
+    model = ScriptedEmbedding(
+        embed_dim=2, script=lambda turn: [missing if "1" in text else [1.0, 2.0] for text in turn.inputs]
+    )
+    found = model.get_text_embedding_batch(TEXTS, on_error="none")
+    assert [row for row, vector in enumerate(found) if vector is None] == [1]
+    assert model.call_count == 1
+
+
+def test_a_position_twice_is_never_a_shifted_vector():
+    model = ScriptedEmbedding(script=lambda turn: ProviderResponse(turn.vectors, indices=[0] * len(turn.inputs)))
+    assert np.array_equal(model.embed_texts(TEXTS), ScriptedEmbedding().embed_texts(TEXTS))  # one at a time
+    assert model.call_count > len(TEXTS)
+
+
+def test_small_integers_are_the_numbers_that_they_are():
+    model = ScriptedEmbedding(
+        embed_dim=2, script=lambda turn: np.array([[-128, 127]] * len(turn.inputs), dtype=np.int8)
+    )
+    assert model.embed_texts(["a"]).tolist() == [[-128.0, 127.0]]
+
+
+def assert_all_others_are_there(model, path, error):
+    assert set(error.failed) == {4}
+    assert error.indices == (4,)
+    expected = ScriptedEmbedding(embed_dim=6).embed_texts(TEXTS)
+    assert all(np.array_equal(vector, expected[row]) for row, vector in error.completed.items())
+    assert {3, 5} <= set(error.completed)
     if model.embeddings_cache is not None:
         model.script = lambda turn: turn.vectors
-        assert np.array_equal(path(model), ScriptedEmbedding(embed_dim=6).embed_texts(TEXTS))
+        assert np.array_equal(path(model), expected)
 
 
 def test_a_dimension_is_learned_from_the_first_answer_where_none_is_declared():
@@ -188,9 +246,10 @@ def test_a_hook_names_positions_in_its_batch_and_the_caller_hears_its_own():
             raise ProviderError("no", indices=[turn.inputs.index("text 5")])
         return turn.vectors
 
-    with pytest.raises(ProviderError) as caught:
+    with pytest.raises(InvalidInputError, match=r"input 5 \('text 5'\)") as caught:
         ScriptedEmbedding(embed_batch_size=3, script=fail).embed_texts(TEXTS)
-    assert set(caught.value.failed) == {3, 4, 5}
+    assert set(caught.value.failed) == {5}
+    assert caught.value.__cause__.indices == (5,)
 
 
 class Reusing(ScriptedEmbedding):

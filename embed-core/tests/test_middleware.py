@@ -15,6 +15,9 @@ from embed_core._rows import Dense
 from embed_core._space import Dimension, keys
 from embed_core._types import Origin, Progress, ProviderResponse, Request
 from embed_core.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    EmbeddingIntegrityError,
     EmbedError,
     InputTooLongError,
     InvalidInputError,
@@ -409,6 +412,97 @@ def test_isolated_finds_the_culprits_in_few_calls(texts, bad, named):
     assert len(texts) == 1 or sorted(result[3]) == wrong
     assert len(texts) == 1 or sorted(result[2]) == [row for row in range(len(texts)) if row not in wrong]
     assert asked.total() <= (2 if named else 1 + 2 * len(wrong) * (len(texts).bit_length()))
+
+
+REASONS = {
+    "a server error": lambda: ProviderUnavailableError("unsupported value: NaN", status_code=500),
+    "a firewall": lambda: AuthenticationError("forbidden", status_code=403),
+    "a filter": lambda: ProviderError("content filtered", status_code=400),
+    "a cut connection": lambda: ProviderUnavailableError("EOF"),
+    "a bug": lambda: IndexError("list index out of range"),
+    "an answer without sense": lambda: EmbeddingIntegrityError("0 vectors"),
+}
+
+
+def isolated(heard):
+    return Isolated(lambda kind, inputs: [range(len(inputs))])
+
+
+@given(
+    count=st.integers(2, 300),
+    bad=st.sets(st.integers(0, 299), min_size=1, max_size=3),
+    reason=st.sampled_from(sorted(REASONS)),
+)
+@quickly
+def test_isolated_blames_inputs_in_whatever_words_a_batch_fails(count, bad, reason):
+    texts = [f"text {number}" for number in range(count)]
+    bad = {number % (count - 1) for number in bad} if count > 2 else {0}
+    culprits = {texts[number] for number in bad}
+    result, asked, *_ = alike(isolated, texts, lambda: failing_at(culprits, lambda _: REASONS[reason]()))
+    sense = "EmbeddingIntegrityError" if reason == "an answer without sense" else "InvalidInputError"
+    assert (result[0], result[1]) == (sense, tuple(sorted(bad)))
+    assert sorted(result[2]) == [row for row in range(count) if row not in bad]
+    assert asked.total() <= 8 + 3 * len(bad) * count.bit_length()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("count", [1, 2, 3, 32, 2048])
+def test_isolated_gives_up_in_few_calls_where_the_fault_is_in_the_request(reason, count):
+    texts = [f"text {number}" for number in range(count)]
+    result, asked, *_ = alike(isolated, texts, lambda: failing_at(set(texts), lambda _: REASONS[reason]()))
+    assert result[0] == ("BatchError" if reason == "a bug" else type(REASONS[reason]()).__name__)
+    assert sorted(result[3]) == list(range(count))
+    assert asked.total() <= min(8, 2 * count - 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError("no such key", status_code=401),
+        QuotaExceededError("no credit"),
+        RateLimitError("slow down"),
+        ConfigurationError("no address"),
+        ProviderError("no such model", status_code=404),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_isolated_asks_once_where_the_account_or_the_model_is_refused(error):
+    texts = [f"text {number}" for number in range(32)]
+    result, asked, *_ = alike(isolated, texts, lambda: failing_at({texts[5]}, lambda _: error))
+    assert result[0] == type(error).__name__
+    assert asked.total() == 1
+
+
+def test_isolated_ends_its_search_when_the_server_goes_down_in_the_middle():
+    texts = [f"text {number}" for number in range(512)]
+
+    def answer(request, number):
+        if number > 3 or texts[400] in request.inputs:
+            raise ProviderUnavailableError("down")
+        return honest(request, number)
+
+    result, asked, *_ = alike(isolated, texts, lambda: answer)
+    assert sorted(result[2]) == list(range(256))
+    assert asked.total() <= 16
+
+
+def test_an_error_that_outlived_its_retries_is_not_retried_in_a_part():
+    texts = [f"text {number}" for number in range(64)]
+    policy = RetryPolicy(max_retries=4, initial_seconds=0, max_seconds=0)
+
+    def down(request, number):
+        raise ProviderUnavailableError("down", status_code=500)
+
+    def make(heard):
+        retried = Retried(policy)
+
+        async def both(request, onward, io):
+            return await isolated(heard)(request, lambda some: retried(some, onward, io), io)
+
+        return both
+
+    _, asked, *_ = alike(make, texts, lambda: down)
+    assert asked.total() == 5 + 7
 
 
 @given(texts=TEXTS, warm=SOME, bad=SOME)

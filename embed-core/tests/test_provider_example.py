@@ -147,12 +147,12 @@ def test_queries_and_documents_are_told_apart(model: ExampleEmbedding, server: E
 def test_a_failure_is_an_error_of_ours_without_the_key(
     model: ExampleEmbedding, server: ExampleServer, embed: Embed, fault: Fault, kind: type[EmbedError]
 ) -> None:
-    server.inject(fault)
+    server.inject_when(lambda request: True, fault)
     with pytest.raises(EmbedError) as caught:
         embed(model, ["a", "b"])
-    assert type(caught.value) is kind
+    assert isinstance(caught.value, kind)
     assert KEY[:11] not in f"{caught.value} {caught.value.__cause__!r}"
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 3
 
 
 @pytest.mark.parametrize(

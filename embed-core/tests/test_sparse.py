@@ -142,17 +142,17 @@ def test_queries_have_a_batch_of_their_own(cached):
 @pytest.mark.parametrize(
     ("lie", "message"),
     [
-        (lambda _, vectors: vectors[:-1], "answered 1 vectors for 2 inputs"),
-        (lambda _, vectors: [vectors[0], {3: np.nan}], "not finite.* at input 1;"),
-        (lambda _, vectors: [vectors[0], ([3], [np.inf])], "not finite.* at input 1;"),
-        (lambda _, vectors: [vectors[0], ([3, 4], [1.0])], "make no sparse vector.* at input 1;"),
-        (lambda _, vectors: [vectors[0], "words"], "`str` is no sparse vector.* at input 1;"),
+        (lambda _, vectors: vectors[:-1], "answered 0 vectors for 1 inputs"),
+        (lambda _, vectors: [vectors[0], {3: np.nan}], "not finite.* at input 1 "),
+        (lambda _, vectors: [vectors[0], ([3], [np.inf])], "not finite.* at input 1 "),
+        (lambda _, vectors: [vectors[0], ([3, 4], [1.0])], "make no sparse vector.* at input 1 "),
+        (lambda _, vectors: [vectors[0], "words"], "`str` is no sparse vector.* at input 1 "),
         (lambda _, vectors: np.ones((2, 3)), "something else than sparse vectors"),
         (lambda _, vectors: np.ones((2, 0)), "something else than sparse vectors"),
-        (lambda _, vectors: 5, "one `int` where a sequence of vectors belongs, at input 0, 1"),
-        (lambda _, vectors: (vector for vector in [*vectors, 5]), "answered 3 vectors for 2 inputs"),
-        (lambda _, vectors: [vectors[0], {2**32 + 5: 1.0}], "above 2147483647.* at input 1;"),
-        (lambda _, vectors: [vectors[0], {3: 10**400}], "too large.* at input 1;"),
+        (lambda _, vectors: 5, "one `int` where a sequence of vectors belongs"),
+        (lambda _, vectors: (vector for vector in [*vectors, 5]), "answered 2 vectors for 1 inputs"),
+        (lambda _, vectors: [vectors[0], {2**32 + 5: 1.0}], "above 2147483647.* at input 1 "),
+        (lambda _, vectors: [vectors[0], {3: 10**400}], "too large.* at input 1 "),
     ],
 )
 def test_a_lie_is_a_named_error(lie, message):

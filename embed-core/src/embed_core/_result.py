@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from embed_core._io import Ended
 from embed_core._types import Request, Vectors
-from embed_core.errors import BatchError, EmbedError
+from embed_core.errors import BatchError, EmbeddingIntegrityError, EmbedError, InvalidInputError
+
+_AT_FAULT = (InvalidInputError, EmbeddingIntegrityError)
+_SHOWN = 10
+_WORDS = 40  # characters
 
 
 class Result:
@@ -98,13 +102,7 @@ class Result:
             if not self.is_whole:
                 raise Ended
             return self.vectors
-        first = next(iter(self.failed.values()))
-        if isinstance(first, EmbedError) and all(type(one) is type(first) for one in self.failed.values()):
-            error = first
-        else:
-            count = f"{len(self.failed)} of {len(request.inputs)} inputs failed, for different reasons"
-            error = BatchError(f"{count}; the first: {first}")
-            error.__cause__ = first
+        error = _joined(request, self.failed)
         error.indices = tuple(sorted({request.indices[row] for row in self.failed}))
         error.failed = {request.ids[row]: reason for row, reason in self.failed.items()}
         error.completed = {request.ids[row]: self.vectors[row] for row in np.flatnonzero(self.done).tolist()}
@@ -112,7 +110,45 @@ class Result:
         try:
             raise error
         finally:
-            del error, first
+            del error
+
+
+def _joined(request: Request, failed: Mapping[int, Exception]) -> EmbedError:
+    """Return one error for all failed rows, in which every input at fault is named."""
+    rows_of: dict[int, list[int]] = {}
+    for row, reason in sorted(failed.items()):
+        rows_of.setdefault(id(reason), []).append(row)
+    reasons = [failed[rows[0]] for rows in rows_of.values()]
+    for reason, rows in zip(reasons, rows_of.values(), strict=True):
+        if isinstance(reason, _AT_FAULT) and f"input {request.indices[rows[0]]}" not in str(reason):
+            reason.args = (f"{reason}; at {_named(request, rows)}",)
+    first, *others = reasons
+    said = "\n".join(map(str, reasons[:_SHOWN])) + (f"\nand {len(reasons) - _SHOWN} more" if others[_SHOWN:] else "")
+    if isinstance(first, EmbedError) and all(type(one) is type(first) for one in others):
+        if others and isinstance(first, _AT_FAULT):
+            first.args = (said,)
+        return first
+    error = BatchError(f"{len(failed)} of {len(request.inputs)} inputs failed, for different reasons:\n{said}")
+    error.__cause__ = first
+    return error
+
+
+def _named(request: Request, rows: Sequence[int]) -> str:
+    named = [f"{request.indices[row]}{first_words(request.inputs[row])}" for row in rows[:_SHOWN]]
+    return f"input {', '.join(named)}" + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+
+
+def first_words(one: Any) -> str:
+    """Return the first words of a text in quotes and brackets; nothing for an image."""
+    if not isinstance(one, str):
+        return ""
+    words = " ".join(one[:_WORDS].split())
+    return f" ({words + ' …' if len(one) > _WORDS else words!r})"
+
+
+def likeness(error: Any) -> tuple[Any, ...]:
+    """Return the facts by which two errors are alike: the type and status, not the words."""
+    return type(error), getattr(error, "status_code", None), type(getattr(error, "__cause__", None))
 
 
 def _is_stretch(rows: Sequence[int]) -> TypeGuard[range]:

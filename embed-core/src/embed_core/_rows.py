@@ -16,6 +16,7 @@ _CRC = 4
 _WHOLE = 0x2144DF1C  # the CRC-32 of any bytes that end with their own CRC-32
 _FLOAT = 4
 _FLOAT32 = np.dtype("<f4")
+_COMPLEX = (np.dtype("complex64"), np.dtype("complex128"))
 
 
 class MisfitError(ValueError):
@@ -100,7 +101,10 @@ class Dense(Rows):
             lengths = [_length(vector) for vector in answer]
             usual = max(set(lengths), key=lengths.count, default=0)
             if odd := [row for row, length in enumerate(lengths) if length != usual]:
-                raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", odd)
+                few = odd if 2 * len(odd) < len(lengths) else ()  # else nothing tells which of them are right
+                raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", few)
+        if any(getattr(one, "dtype", None) in _COMPLEX for one in (answer, *answer[:1])):
+            raise MisfitError("complex numbers, of which a part would be lost")
         try:
             with np.errstate(over="ignore"):  # a number beyond float32 is found to be infinite below
                 vectors = np.array(answer, np.float32, order="C")  # a copy: a hook may use its array again
@@ -111,6 +115,8 @@ class Dense(Rows):
         finite = np.isfinite(vectors)
         if not finite.all():
             raise MisfitError("a value that is not finite", np.flatnonzero(~finite.all(axis=1)).tolist())
+        if not (some := vectors.any(axis=1)).all():
+            raise MisfitError("a vector of zeros, which has no direction", np.flatnonzero(~some).tolist())
         return vectors
 
     def pack(self, vectors: NDArray[Any]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import IO, Any, Final, Literal, Protocol, TypeAlias
@@ -125,6 +125,7 @@ class Request:
         keep_going: whether other inputs are embedded after one has failed.
         call_id: tells the user's calls apart in events; None while nobody listens.
         keys: the cache key of each input; none where there is no cache.
+        outlived: the likeness of an error that outlived its retries in a larger batch, so that it is not retried.
     """
 
     kind: Kind
@@ -135,6 +136,7 @@ class Request:
     keep_going: bool = False
     call_id: str | None = None
     keys: Sequence[bytes] = ()
+    outlived: Hashable = None
     progress: Progress = field(default_factory=Progress)
     report: Report = field(default_factory=Report)
 
@@ -150,6 +152,7 @@ class Request:
             keep_going=self.keep_going,
             call_id=self.call_id,
             keys=[keys[row] for row in rows] if keys else (),
+            outlived=self.outlived,
             progress=self.progress,
         )
 

@@ -64,8 +64,6 @@ FINAL: dict[str, tuple[Callable[[], Fault], type[EmbedError]]] = {
     "bad request": (lambda: faults.error(400, "unknown parameter"), ProviderError),
     "one missing": (faults.missing_item, EmbeddingIntegrityError),
     "one too many": (faults.extra_item, EmbeddingIntegrityError),
-    "a position twice": (faults.duplicate_index, EmbeddingIntegrityError),
-    "NaN": (faults.not_a_number, EmbeddingIntegrityError),
     "one shorter": (faults.wrong_dimension, EmbeddingIntegrityError),
     "all shorter": (faults.every_vector_shorter, EmbeddingIntegrityError),
     "no list": (lambda: faults.payload({"object": "list", "data": 3}), EmbeddingIntegrityError),
@@ -103,24 +101,118 @@ def test_what_does_not_pass_ends_after_the_last_attempt(
     server.inject(None, *[fault()] * 10)
     with pytest.raises((RateLimitError, ProviderUnavailableError, ProviderTimeoutError)) as caught:
         embed(in_twos, TEXTS)
-    assert len(server.requests) == 1 + ATTEMPTS
+    parts = 0 if isinstance(caught.value, RateLimitError) else 2
+    assert len(server.requests) == 1 + ATTEMPTS + parts
     assert_the_first_batch_is_kept(in_twos, server, caught.value)
 
 
-@pytest.mark.parametrize(("fault", "error"), FINAL.values(), ids=FINAL)
+ASKED_ONCE = {
+    "no quota",
+    "no quota in a 200",
+    "payment required",
+    "wrong key",
+    "unknown model",
+    "more than float32 holds",
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "most"), [(*FINAL[name], 1 if name in ASKED_ONCE else 3) for name in FINAL], ids=FINAL
+)
 def test_what_cannot_pass_is_an_error_at_once(
     in_twos: OpenAIEmbedding,
     server: FakeEmbeddingServer,
     embed: Embed,
     fault: Callable[[], Fault],
     error: type[EmbedError],
+    most: int,
 ) -> None:
-    server.inject(None, fault())
+    server.inject_when(lambda request: not {"three", "four"}.isdisjoint(request.inputs), fault())
     with pytest.raises(error) as caught:
         embed(in_twos, TEXTS)
-    assert type(caught.value) is error
-    assert len(server.requests) == 2
+    assert isinstance(caught.value, error)
+    assert len(server.requests) == 1 + most
     assert_the_first_batch_is_kept(in_twos, server, caught.value)
+
+
+def test_a_vector_that_is_not_finite_fails_alone(
+    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed
+) -> None:
+    server.inject(None, faults.not_a_number())
+    with pytest.raises(EmbeddingIntegrityError, match=r"not finite.*; at input 3 \('four'\)") as caught:
+        embed(in_twos, TEXTS)
+    assert set(caught.value.completed) == {0, 1, 2}
+    assert len(server.requests) == 2
+
+
+POSITIONS: dict[str, Callable[[int], object]] = {
+    "all zero": lambda row: 0,
+    "none": lambda row: None,
+    "from one": lambda row: row + 1,
+}
+
+
+@pytest.mark.parametrize("position", POSITIONS.values(), ids=POSITIONS)
+def test_an_answer_without_positions_is_in_the_order_of_the_list(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, position: Callable[[int], object]
+) -> None:
+    vectors = server.vectors(TEXTS).tolist()
+    server.inject(
+        faults.payload({"data": [{"index": position(row), "embedding": one} for row, one in enumerate(vectors)]})
+    )
+    assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("position", [0.9, True, "0", 5])
+def test_a_position_that_is_none_is_an_error(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, position: object
+) -> None:
+    server.inject(faults.payload({"data": [{"index": position, "embedding": server.vector("one").tolist()}]}))
+    with pytest.raises(EmbeddingIntegrityError, match=r"answered with the positions .*; at input 0 \('one'\)"):
+        embed(model, ["one"])
+
+
+def test_a_vector_that_is_null_fails_alone(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    in_twos.embed_batch_size = 4
+    items = [{"index": row, "embedding": server.vector(text).tolist()} for row, text in enumerate(TEXTS)]
+    server.inject(faults.payload({"data": [*items[:2], {"index": 2, "embedding": None}, items[3]]}))
+    with pytest.raises(EmbeddingIntegrityError, match=r"input 2 \('three'\)") as caught:
+        embed(in_twos, TEXTS)
+    assert set(caught.value.completed) == {0, 1, 3}
+    assert len(server.requests) == 1
+
+
+REFUSALS: dict[str, Fault] = {
+    "a NaN that is no JSON": faults.error(500, "failed to encode response: json: unsupported value: NaN"),
+    "a crash": faults.error(500, "do embedding request: Post http://127.0.0.1:1/embedding: EOF"),
+    "a filter": faults.error(400, "The response was filtered", code="content_filter"),
+    "a firewall": faults.html_page(403),
+    "another firewall": faults.html_page(406),
+    "validation": faults.error(422, "Unprocessable Entity"),
+    "a tokenizer": faults.error(500, "failed to tokenize prompt"),
+    "a reset": faults.reset(),
+    "a bad gateway": faults.html_page(502),
+}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "none"])
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_text_that_is_refused_in_whatever_words_never_fails_its_neighbours(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, refusal: Fault, on_error: str
+) -> None:
+    model.retry = RetryPolicy(max_retries=1, initial_seconds=0)
+    texts = [f"text {number}" for number in range(40)]
+    server.inject_when(lambda request: not {texts[7], texts[30]}.isdisjoint(request.inputs), refusal)
+    if on_error == "none":
+        found = model.get_text_embedding_batch(texts, on_error="none")
+        assert [row for row, vector in enumerate(found) if vector is None] == [7, 30]
+    else:
+        with pytest.raises(InvalidInputError, match=r"input 7 \('text 7'\)(.|\n)*input 30 \('text 30'\)") as caught:
+            model.embed_texts(texts)
+        assert caught.value.indices == (7, 30)
+        assert len(caught.value.completed) == 38
+    assert len(server.requests) <= 30
 
 
 def test_a_server_that_hangs_is_given_up(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:

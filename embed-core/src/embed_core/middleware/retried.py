@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from embed_core._io import IO
+from embed_core._result import likeness
 from embed_core._types import Next, Request, Vectors
 from embed_core.errors import EmbedError
 
@@ -56,7 +57,7 @@ class Retried:
                 return error
 
         result = await attempt()
-        if self.policy.max_retries and _can_succeed_later(result):
+        if self.policy.max_retries and _can_succeed_later(result) and likeness(result) != request.outlived:
             result = await self._again(attempt, result, io)
         if isinstance(result, BaseException):
             try:

@@ -9,7 +9,7 @@ Requests go by httpx (extra `http`), unless an integration brings a `Transport` 
 from embed_core.provider._api import APIEmbedding
 from embed_core.provider._clients import ClientPool, Lease, PerLoop
 from embed_core.provider._connected import Server
-from embed_core.provider._decoding import decode, token_usage
+from embed_core.provider._decoding import decode, positions, token_usage
 from embed_core.provider._errors import Endpoint, Refusal, refusal
 from embed_core.provider._exchange import NoVectorsError
 from embed_core.provider._flow import FlowControl
@@ -45,6 +45,7 @@ __all__ = [
     "Usage",
     "address",
     "decode",
+    "positions",
     "refusal",
     "revealed",
     "sendable",

@@ -21,7 +21,7 @@ def decode(embeddings: Sequence[Any], dtype: str = "float32") -> Any:
     """Return the float32 rows of embeddings in base64 or as lists of numbers; a list of rows where lengths differ.
 
     Args:
-        embeddings: one for each input.
+        embeddings: one for each input; a row without numbers where there is none.
         dtype: of the numbers in base64: "int8" for quantised vectors, "uint8" for packed bits.
 
     Raises:
@@ -43,11 +43,23 @@ def decode(embeddings: Sequence[Any], dtype: str = "float32") -> Any:
 
 
 def _listed(embedding: Any) -> Any:
-    vector = np.asarray(embedding, np.float64)
+    vector = np.asarray([] if embedding is None else embedding, np.float64)
     if vector.ndim != 1:
         msg = f"an embedding of shape {vector.shape}"
         raise ValueError(msg)
     return vector
+
+
+def positions(claimed: Sequence[Any]) -> Sequence[Any] | None:
+    """Return the positions that the items of an answer claim; None where the order of the list is all there is.
+
+    Some servers number every item 0, or none, and some count from 1.
+    """
+    if set(map(repr, claimed)) in ({"None"}, {"0"}):
+        return None
+    if all(type(at) is int for at in claimed) and sorted(claimed) == list(range(1, len(claimed) + 1)):
+        return [at - 1 for at in claimed]
+    return claimed
 
 
 def token_usage(account: Any, *names: str) -> dict[str, int] | None:

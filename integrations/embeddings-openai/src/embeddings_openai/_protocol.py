@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind, ProviderResponse
 from embed_core.errors import EmbedError
-from embed_core.provider import APIEmbedding, Endpoint, NoVectorsError, decode, refusal, token_usage
+from embed_core.provider import APIEmbedding, Endpoint, NoVectorsError, decode, positions, refusal, token_usage
 from pydantic import Field
 
 from embeddings_openai._models import KNOWN, LIMITS
@@ -75,7 +75,7 @@ class OpenAIProtocol(APIEmbedding):
         items, model = payload["data"], payload.get("model")
         return ProviderResponse(
             decode([item["embedding"] for item in items], self._numbers()),
-            indices=[int(item.get("index", position)) for position, item in enumerate(items)],
+            indices=positions([item.get("index") for item in items]),
             usage=token_usage(payload.get("usage"), "prompt_tokens", "total_tokens"),
             model=model if isinstance(model, str) else None,
         )
