@@ -416,3 +416,32 @@ def test_ctrl_c_stops_promptly_although_a_provider_call_hangs(colour, tmp_path, 
     assert process.stdout.readline() == "hanging\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate()[0] == "stopped with 3\n"
+
+
+@both
+def test_every_retry_is_heard_once_with_its_reason_and_wait(colour, caplog, capsys):
+    def fail_twice(turn):
+        if turn.number < 2:
+            raise RateLimitError("`m`: too many requests (429)", retry_after=0.01 * (turn.number + 1))
+        return turn.vectors
+
+    model = ScriptedEmbedding(script=fail_twice)
+    if colour == "sync":
+        model.embed_texts(["a"], show_progress=True)
+    else:
+        asyncio.run(model.aembed_texts(["a"], show_progress=True))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "`m`: too many requests (429); trying again in 0.01 s, 1 of 6",
+        "`m`: too many requests (429); trying again in 0.02 s, 2 of 6",
+    ]
+    assert "trying again in 0.02 s, 2 of 6" in capsys.readouterr().err
+
+
+@both
+def test_calls_and_cache_are_told_at_debug(colour, caplog):
+    model = ScriptedEmbedding(embeddings_cache=MemoryKVStore())
+    with caplog.at_level("DEBUG", "embed_core"):
+        embed(model, ["a", "b"], colour)
+    told = [record.getMessage() for record in caplog.records]
+    assert "`mock`: 2 of 2 inputs are not in the cache" in told
+    assert "`mock`: a call with 2 inputs of kind text" in told

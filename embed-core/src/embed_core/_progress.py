@@ -28,6 +28,9 @@ class _Bar(Progress):
     def extend(self, count: int) -> None:
         self._draw(lambda: self._extend(count))
 
+    def note(self, words: str) -> None:
+        self._draw(lambda: self._bar.set_postfix_str(words))
+
     def close(self) -> None:
         self._draw(self._bar.close)
 

@@ -110,6 +110,9 @@ class Progress:
     def extend(self, count: int) -> None:
         """Expect `count` inputs more than were announced."""
 
+    def note(self, words: str) -> None:
+        """Say what is waited for; nothing any more where there are no words."""
+
     def close(self) -> None:
         """Stop to show anything."""
 

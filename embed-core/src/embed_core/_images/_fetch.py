@@ -29,6 +29,7 @@ Address = IPv4Address | IPv6Address
 _CHUNK = 64 * 1024
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PUBLIC_V6 = IPv6Network("2000::/3")  # the only block given out: https://www.iana.org/assignments/ipv6-address-space
+_OF_A_CLOUD = IPv4Address("168.63.129.16")  # Azure's host agent, which only its own machines reach
 _6TO4 = IPv6Network("2002::/16")  # holds an IPv4 address, of any kind
 _PORTS = {"http": 80, "https": 443}
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "embed-core"}
@@ -44,7 +45,7 @@ def is_public(address: Address) -> bool:
         if (mapped := address.ipv4_mapped) is not None:
             return is_public(mapped)
         return address.is_global and address in _PUBLIC_V6 and address not in _6TO4
-    special = address.is_multicast or address.is_reserved or address.packed[:3] == b"\xc0\0\0"  # 192.0.0.0/24
+    special = address == _OF_A_CLOUD or address.is_multicast or address.is_reserved or address.packed[:3] == b"\xc0\0\0"  # 192.0.0.0/24
     return address.is_global and not special
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from embed_core import Vectors
-from embed_core.errors import EmbedError, InvalidInputError
+from embed_core.errors import EmbeddingIntegrityError, EmbedError, InvalidInputError
 from embed_core.index._item import ChunkedItem, Item
 from embed_core.index._results import Changes, Skipped
 from embed_core.index._store import Store
@@ -161,5 +161,6 @@ def _portions(found: Iterable[ChunkedItem], chunks: int) -> Iterator[list[Chunke
 
 
 def _is_refusal(error: EmbedError) -> bool:
-    """Tell whether some inputs are at fault, and nothing else."""
-    return bool(error.failed) and all(isinstance(reason, InvalidInputError) for reason in error.failed.values())
+    """Tell whether some inputs are at fault, and nothing else; a vector without sense is, where others have some."""
+    kinds = (InvalidInputError, EmbeddingIntegrityError) if error.completed else (InvalidInputError,)
+    return bool(error.failed) and all(isinstance(reason, kinds) for reason in error.failed.values())

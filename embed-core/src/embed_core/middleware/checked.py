@@ -9,19 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from embed_core._foreign import translate
 from embed_core._io import IO
 from embed_core._rows import MisfitError, Rows, sequence
 from embed_core._space import Dimension
 from embed_core._types import Next, ProviderResponse, Request, Vectors
-from embed_core.errors import (
-    AuthenticationError,
-    EmbeddingIntegrityError,
-    EmbedError,
-    ProviderError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
-    RateLimitError,
-)
+from embed_core.errors import EmbeddingIntegrityError, EmbedError
 
 _SHOWN = 10
 
@@ -96,25 +89,3 @@ class Checked:
         return EmbeddingIntegrityError(
             f"`{self.model}` {what}, which is not used; report it to whoever runs the provider or wrote the integration"
         )
-
-
-def translate(error: Exception, model: str, indices: Sequence[int] = ()) -> ProviderError:
-    """Return the error of our tree for a foreign exception.
-
-    Integrations translate their client's errors themselves; this covers exceptions of any client.
-    """
-    status = getattr(error, "status_code", None)
-    kind: type[ProviderError] = ProviderError
-    if isinstance(error, TimeoutError) or status == 408:
-        kind = ProviderTimeoutError
-    elif status in {401, 403}:
-        kind = AuthenticationError
-    elif status == 429:
-        kind = RateLimitError
-    elif isinstance(error, ConnectionError) or status == 409 or (isinstance(status, int) and status >= 500):
-        kind = ProviderUnavailableError
-    return kind(
-        f"`{model}` failed with {type(error).__name__}: {error}",
-        indices=indices,
-        status_code=status if isinstance(status, int) else None,
-    )

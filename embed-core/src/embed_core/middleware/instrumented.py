@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from embed_core._io import IO
 from embed_core._types import Next, Origin, Request, Vectors
 from embed_core.instrumentation import EmbeddingEndEvent, EmbeddingErrorEvent, EmbeddingStartEvent, Listeners, emit
+
+_log = logging.getLogger("embed_core")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Instrumented:
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         listeners = self.listeners()
+        _log.debug("`%s`: a call with %d inputs of kind %s", self.model, len(request.inputs), request.kind)
         if not listeners:
             return await next(request)
         start = EmbeddingStartEvent(

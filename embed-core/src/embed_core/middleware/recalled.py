@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from embed_core._result import Onward, Result
 from embed_core._types import Request, Vectors
 from embed_core.instrumentation import EmbeddingCacheEvent, Handler, Listeners, emit
 from embed_core.kvstore import visit
+
+_log = logging.getLogger("embed_core.cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Recalled:
             await self._tell(request, sum(key in known for key in keys), listeners, io)
         missing = _missing(keys, known)
         request.progress.advance(len(keys) - len(missing))
+        _log.debug("`%s`: %d of %d inputs are not in the cache", self.model, len(missing), len(keys))
         if not missing:
             return Result.of(_assemble(keys, known))
         request = replace(request, keys=keys)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
@@ -15,6 +17,8 @@ from embed_core.errors import EmbedError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
+
+_log = logging.getLogger("embed_core")
 
 
 class RetryPolicy(BaseModel):
@@ -58,7 +62,8 @@ class Retried:
 
         result = await attempt()
         if self.policy.max_retries and _can_succeed_later(result) and likeness(result) != request.outlived:
-            result = await self._again(attempt, result, io)
+            result = await self._again(attempt, result, request, io)
+            request.progress.note("")
         if isinstance(result, BaseException):
             try:
                 raise result
@@ -66,7 +71,7 @@ class Retried:
                 del result  # else this frame and the error hold each other, and the inputs
         return result
 
-    async def _again(self, attempt: Callable[[], Awaitable[Result]], first: Result, io: IO) -> Result:
+    async def _again(self, attempt: Callable[[], Awaitable[Result]], first: Result, request: Request, io: IO) -> Result:
         from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, stop_before_delay
 
         known = [first]
@@ -78,12 +83,20 @@ class Retried:
 
         await AsyncRetrying(
             sleep=io.sleep,
+            before_sleep=partial(self._tell, request),
             retry=retry_if_result(lambda ended: _can_succeed_later(ended[0])),
             wait=self._wait,
             stop=stop_after_attempt(self.policy.max_retries + 1) | stop_before_delay(self.policy.total_seconds),
             retry_error_callback=lambda _: None,
         )(resume)
         return ended.pop()
+
+    def _tell(self, request: Request, state: RetryCallState) -> None:
+        """Say what failed and how long the wait is, as words: a record of the log must not hold the error."""
+        ended: Any = state.outcome
+        words = f"trying again in {state.upcoming_sleep:.3g} s, {state.attempt_number} of {self.policy.max_retries}"
+        _log.warning("%s; %s", str(ended.result()[0]), words)
+        request.progress.note(words)
 
     def _wait(self, state: RetryCallState) -> float:
         from tenacity import wait_random_exponential

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from embed_core._headers import retry_after
 from embed_core._secrets import cleanse
 from embed_core.errors import (
     AuthenticationError,
@@ -20,7 +21,6 @@ from embed_core.errors import (
     QuotaExceededError,
     RateLimitError,
 )
-from embed_core.provider._headers import retry_after
 
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
 _BUSY = {"rate_limit_exceeded", "ratelimitreached", "429", "overloaded", "too_many_requests", "tokens", "requests"}

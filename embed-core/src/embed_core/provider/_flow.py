@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from embed_core._headers import seconds
 from embed_core._types import Next, Request, Vectors
 from embed_core.errors import ProviderError, ProviderTimeoutError, RateLimitError
 from embed_core.forks import Lock, reset_in_children
-from embed_core.provider._headers import seconds
 
 _POLL_SECONDS = 0.2  # how often a waiting thread looks whether its call was ended
 _KEPT = 32

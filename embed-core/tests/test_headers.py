@@ -3,7 +3,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from embed_core.provider._headers import retry_after, seconds
+from embed_core._headers import retry_after, seconds
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 _UNIT_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_LONGEST_PAUSE = 86_400.0  # seconds; more than that is a date, or nonsense
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|d|h|m|s)")
 _ASKED = re.compile(r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)?\s*(?:ms|d|h|m|s)(?![a-z])\s*)+|\d+ seconds?)")
 
@@ -27,7 +28,17 @@ def seconds(duration: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
-    """Return the seconds to wait that the headers ask for, or else the message; None where neither does."""
+    """Return the seconds to wait that the headers ask for, or else the message; None where no plausible time is there.
+
+    Args:
+        headers: with names in lower case, or found in any case.
+        message: the provider's words.
+    """
+    asked = _asked(headers, message)
+    return asked if asked is None or asked <= _LONGEST_PAUSE else None
+
+
+def _asked(headers: Mapping[str, str], message: str) -> float | None:
     if (milliseconds := seconds(headers.get("retry-after-ms", ""))) is not None:
         return milliseconds / 1000
     asked = headers.get("retry-after", "")
