@@ -45,8 +45,8 @@ def is_public(address: Address) -> bool:
         if (mapped := address.ipv4_mapped) is not None:
             return is_public(mapped)
         return address.is_global and address in _PUBLIC_V6 and address not in _6TO4
-    special = address == _OF_A_CLOUD or address.is_multicast or address.is_reserved or address.packed[:3] == b"\xc0\0\0"  # 192.0.0.0/24
-    return address.is_global and not special
+    special = address.is_multicast or address.is_reserved or address.packed[:3] == b"\xc0\0\0"  # 192.0.0.0/24
+    return address.is_global and not special and address != _OF_A_CLOUD
 
 
 def resolve(host: str, port: int) -> list[str]:
