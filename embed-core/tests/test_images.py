@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from embed_core import OPERATIONAL, MockMultiModalEmbedding, RetryPolicy, open_image
-from embed_core._images import ImageLoader
+from embed_core._images import ImageLoader, _decode
 from embed_core.errors import IntegrationNotInstalledError, InvalidInputError, RateLimitError
 from embed_core.instrumentation import CallbackManager
 from embed_core.kvstore import MemoryKVStore
@@ -139,6 +139,39 @@ def test_a_transparent_palette_keeps_its_transparency():
     image.info["transparency"] = 0
     with ImageLoader() as loader:
         assert Image.open(loader.load(image).open()).convert("RGBA").getpixel((0, 0)) == (255, 0, 0, 0)
+
+
+def drawing(mode: str, column: int) -> Image.Image:
+    """Return a black stroke on a transparent ground, whose hidden colour is black too."""
+    image = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (column, 0, column + 2, 8))
+    if mode != "P":
+        return image.convert(mode)
+    palette = Image.new("P", (8, 8), 0)
+    palette.paste(1, (column, 0, column + 2, 8))
+    palette.putpalette([0, 0, 0, 0, 0, 0])
+    palette.info["transparency"] = 0
+    return palette
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white_in_memory_and_in_a_file_and_it_is_said_once(mode, caplog):
+    _decode._say_once.cache_clear()
+    for column in (1, 5):
+        image = drawing(mode, column)
+        for source in (image, file_of(image)):
+            pixels = np.asarray(open_image(source))
+            assert (pixels[:, column : column + 2] == 0).all()
+            assert (np.delete(pixels, [column, column + 1], axis=1) == 255).all()
+    assert len(caplog.messages) == 1
+    assert "on a white ground" in caplog.messages[0]
+
+
+def test_pixels_that_hide_nothing_are_as_they_were_and_half_of_one_is_mixed(caplog):
+    opaque = Image.fromarray(photo()).convert("RGBA")
+    assert np.array_equal(np.asarray(open_image(opaque)), photo())
+    assert not caplog.messages
+    assert open_image(Image.new("RGBA", (1, 1), (0, 0, 0, 127))).getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -20,6 +21,9 @@ _FORMATS = {
 }  # fmt: skip
 _MAX_PIXELS = 89_478_485  # Pillow's own default: a quarter of a GiB at three bytes each
 _DIGEST_BYTES = 32
+_OPAQUE = 255
+
+_log = logging.getLogger("embed_core")
 
 
 def pillow() -> Any:
@@ -46,10 +50,31 @@ def decode(encoded: bytes) -> Image.Image:
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Return the image as eight bits of red, green and blue; sixteen-bit grey is scaled, where Pillow would clip it."""
+    """Return the image as eight bits of red, green and blue, on white where it is transparent.
+
+    Sixteen-bit grey is scaled, where Pillow would clip it.
+    """
     if image.mode.startswith("I"):
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    elif image.has_transparency_data:
+        image = _on_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Lay an image on white: below transparent pixels files have any colour, most often the black of the drawing."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == _OPAQUE:
+        return image
+    _say_once("images with transparency are embedded on a white ground; for another one, paste them on it before")
+    ground = pillow().new("RGB", image.size, "white")
+    ground.paste(image, mask=alpha)
+    return ground
+
+
+@cache
+def _say_once(message: str) -> None:
+    _log.warning(message)
 
 
 def canonical(image: Image.Image) -> Image.Image:

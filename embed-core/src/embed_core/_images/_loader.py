@@ -139,8 +139,7 @@ class ImageLoader:
 def open_image(source: Any) -> Image.Image:
     """Open an image for a model: upright, RGB, safe to decode.
 
-    An integration calls it on each `BytesIO` that its image hook receives. Transparency is dropped, as by
-    `PIL.Image.Image.convert`.
+    An integration calls it on each `BytesIO` that its image hook receives. Transparent pixels become white.
 
     Args:
         source: a path, bytes, a file object, a PIL image, a `data:` URI, or a `uint8` array of shape (height, width),
