@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from embed_core import open_image
 from embed_core.errors import ConfigurationError, InvalidInputError
 from embed_core.kvstore import MemoryKVStore
 from embeddings_huggingface import HuggingFaceEmbedding
+from embeddings_huggingface._images import batches
+from PIL import Image
 
 TEXTS = ["a wing", "bread and more bread than fits", ""]
 
@@ -69,6 +73,39 @@ def test_images_are_cached_by_content(model: HuggingFaceEmbedding, pictures: lis
     (tmp_path / "one.png").write_bytes(file)
     assert np.array_equal(model.embed_images([tmp_path / "one.png", file]), np.concatenate([vector, vector]))
     assert len(model.embeddings_cache) == 1
+
+
+def test_black_drawings_on_a_transparent_ground_are_told_apart(model: HuggingFaceEmbedding) -> None:
+    one, other = Image.new("RGBA", (16, 16)), Image.new("RGBA", (16, 16))
+    one.paste((0, 0, 0, 255), (0, 0, 8, 16))
+    other.paste((0, 0, 0, 255), (0, 0, 16, 8))
+    vectors = model.embed_images([one, other, one.convert("RGB")])
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
+    assert np.abs(vectors[0] - vectors[2]).max() > 1e-3
+
+
+def test_one_image_is_brought_to_its_size_before_the_next_is_decoded() -> None:
+    import torch
+
+    alive: list[weakref.ref[Any]] = []
+
+    def decoded() -> Iterator[Any]:
+        for number in range(6):
+            assert sum(image() is not None for image in alive) <= 1
+            image = Image.new("RGB", (4, 4), (number, 0, 0))
+            alive.append(weakref.ref(image))
+            yield image
+            del image
+
+    def read(images: list[Any]) -> dict[str, Any]:
+        (image,) = images
+        width = 2 if image.getpixel((0, 0))[0] < 4 else 3  # a processor that pads within a batch
+        return {"pixel_values": torch.full((1, width), image.getpixel((0, 0))[0]), "notes": [0], "kind": "image"}
+
+    first, second = batches(decoded(), read)
+    assert first["pixel_values"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
+    assert second["pixel_values"].tolist() == [[4, 4, 4], [5, 5, 5]]
+    assert (first["notes"], first["kind"]) == ([0] * 4, "image")
 
 
 def test_what_is_no_image_is_refused_by_index(model: HuggingFaceEmbedding, pictures: list[Any]) -> None:

@@ -102,7 +102,7 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
         if kind != "image":
             encoded = super()._encode(kind, inputs, encoder)
         elif encoder.takes_images:
-            encoded = encoder.encode_images([open_image(image) for image in inputs])
+            encoded = encoder.encode_images(open_image(image) for image in inputs)
         else:
             msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
             raise ConfigurationError(msg)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from embed_core import Kind, Pooling
 from embed_core.errors import ConfigurationError
 
+from embeddings_huggingface._images import batches
 from embeddings_huggingface._runtime import Options, dtype_options, longest, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
@@ -101,9 +103,10 @@ class FeatureEncoder(PlainEncoder):
             # trained on texts padded to full length, without a mask: https://huggingface.co/docs/transformers/model_doc/siglip
             self.padding = "max_length"
 
-    def encode_images(self, images: Sequence[Any]) -> Encoded:
-        read = self._images(images=list(images), return_tensors="pt")
-        return Encoded(to_float32(self._features(self._model.get_image_features, read)))
+    def encode_images(self, images: Iterable[Any]) -> Encoded:
+        read = batches(images, lambda some: self._images(images=some, return_tensors="pt"))
+        vectors = [to_float32(self._features(self._model.get_image_features, features)) for features in read]
+        return Encoded(np.concatenate(vectors))
 
     def _vectors(self, features: Any) -> Any:
         wanted = {name: features[name] for name in self._tokenizer.model_input_names if name in features}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from embed_core import Kind
 from embed_core.errors import ConfigurationError
 from numpy.typing import NDArray
 
+from embeddings_huggingface._images import batches
 from embeddings_huggingface._runtime import UNBOUNDED, Options, dtype_options, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
@@ -92,9 +93,9 @@ class SentenceEncoder(Encoder):
             tokens, truncated = account(features, self.tokens, texts, prompt, limit)
             return Encoded(self._forward(features, task=_TASKS[kind]), tokens, truncated)
 
-    def encode_images(self, images: Sequence[Any]) -> Encoded:
+    def encode_images(self, images: Iterable[Any]) -> Encoded:
         read = getattr(self._model, "preprocess", None) or self._model.tokenize
-        return Encoded(self._forward(read(list(images))))
+        return Encoded(np.concatenate([self._forward(features) for features in batches(images, read)]))
 
     def _features(self, texts: list[str], prompt: str, task: str) -> Any:
         if (preprocess := getattr(self._model, "preprocess", None)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,8 +63,8 @@ class Encoder(ABC):
     def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
         """Embed texts, each behind the prompt, cut to `max_length` tokens."""
 
-    def encode_images(self, images: Sequence[Any]) -> Encoded:
-        """Embed RGB PIL images, where `takes_images` says so."""
+    def encode_images(self, images: Iterable[Any]) -> Encoded:
+        """Embed RGB PIL images, taken one at a time, where `takes_images` says so."""
         raise NotImplementedError
 
 
