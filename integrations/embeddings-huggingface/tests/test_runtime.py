@@ -138,7 +138,7 @@ def test_running_out_of_memory_says_what_to_lower() -> None:
     error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
     told = embedding_failed(error, "org/m", 512)
     assert type(told) is ProviderError
-    assert str(told).startswith("`org/m` ran out of memory on a batch of 512; lower `embed_batch_size` or `max_length`")
+    assert str(told).startswith("`org/m` ran out of memory on a batch of 512; lower `max_pass_tokens` or `max_length`")
 
 
 def test_other_failures_keep_their_type_and_message() -> None:

@@ -67,7 +67,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     if alpha.getextrema()[0] == _OPAQUE:
         return image
     _say_once("images with transparency are embedded on a white ground; for another one, paste them on it before")
-    ground = pillow().new("RGB", image.size, "white")
+    ground: Image.Image = pillow().new("RGB", image.size, "white")
     ground.paste(image, mask=alpha)
     return ground
 

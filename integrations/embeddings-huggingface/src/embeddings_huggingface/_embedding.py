@@ -36,6 +36,8 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
         dtype: "float32", "bfloat16", "float16", or "auto" for the type that the weights were saved in; None leaves it
             to sentence-transformers.
         max_length: most tokens of one input, prompt and special tokens included; None means the model's own number.
+        max_pass_tokens: most tokens that go through the model at once, padding included. A batch with more is split by
+            length, so memory stays bounded for texts of any length; 8,192 are 32 texts of 256 tokens.
         normalize: True makes vectors unit length, False leaves out the model's own step that does, None takes vectors
             as the model gives them. With `truncate_dim`, None means True.
         truncate_dim: how many leading dimensions to keep, for models trained for it (Matryoshka).

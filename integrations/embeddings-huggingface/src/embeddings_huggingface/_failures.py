@@ -91,7 +91,7 @@ def embedding_failed(error: Exception, name: str, count: int) -> EmbedError:
         return error
     if is_out_of_memory(error):
         msg = (
-            f"`{name}` ran out of memory on a batch of {count}; lower `embed_batch_size` or `max_length`, "
+            f"`{name}` ran out of memory on a batch of {count}; lower `max_pass_tokens` or `max_length`, "
             "or try `dtype='bfloat16'`"
         )
         return ProviderError(msg)

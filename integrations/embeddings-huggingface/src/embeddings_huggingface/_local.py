@@ -59,6 +59,7 @@ class LocalModel(Model):
     device: Annotated[str | None, OPERATIONAL, _Text] = None
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"] | None, _Text] = None
     max_length: PositiveInt | None = None
+    max_pass_tokens: Annotated[PositiveInt, OPERATIONAL] = 8_192
     query_instruction: str | None = None
     text_instruction: str | None = None
     revision: str | None = None
@@ -194,8 +195,8 @@ class LocalModel(Model):
 
     def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         """Embed a batch in the worker's thread."""
-        limit = self._length(encoder)
-        return replace(encoder.encode_texts(inputs, kind, self._prompt(encoder, kind), limit), limit=limit)
+        limit, prompt = self._length(encoder), self._prompt(encoder, kind)
+        return replace(encoder.encode_texts(inputs, kind, prompt, limit, self.max_pass_tokens), limit=limit)
 
     def _response(self, weights: Weights, encoded: Encoded) -> ProviderResponse:
         if encoded.truncated and not weights.warned:  # every event still counts them

@@ -12,6 +12,7 @@ from embed_core import Kind, Pooling
 from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._images import batches
+from embeddings_huggingface._passes import in_passes
 from embeddings_huggingface._runtime import Options, dtype_options, longest, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
@@ -60,18 +61,20 @@ class PlainEncoder(Encoder):
     def prompt(self, kind: Kind) -> str:
         return ""
 
-    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+    def encode_texts(
+        self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None, budget: int
+    ) -> Encoded:
         cutting: dict[str, Any] = {"truncation": False, "padding": True}
         if max_length is not None:
             cutting = {"truncation": True, "padding": self.padding, "max_length": max_length}
         prompted = [prompt + text for text in texts]
         features = self._tokenizer(prompted, return_attention_mask=True, return_tensors="pt", **cutting)
         tokens, truncated = account(features, self.tokens, texts, prompt, max_length)
-        return Encoded(to_float32(self._vectors(features)), tokens, truncated)
+        return Encoded(self._vectors(features, budget), tokens, truncated)
 
     @abstractmethod
-    def _vectors(self, features: Any) -> Any:
-        """Return the vectors of a tokenised batch as a tensor."""
+    def _vectors(self, features: Mapping[str, Any], budget: int) -> Any:
+        """Return the vectors of a tokenised batch as an array."""
 
 
 class PooledEncoder(PlainEncoder):
@@ -83,12 +86,15 @@ class PooledEncoder(PlainEncoder):
         super().__init__(model, tokenizer)
         self._pooling = pooling
 
-    def _vectors(self, features: Any) -> Any:
+    def _vectors(self, features: Mapping[str, Any], budget: int) -> Any:
+        return in_passes(features, budget, self._pooled)
+
+    def _pooled(self, features: Mapping[str, Any]) -> Any:
         import torch
 
-        features = features.to(self._model.device)
+        there = {name: tensor.to(self._model.device) for name, tensor in features.items()}
         with torch.inference_mode():
-            return self._pooling(self._model(**features)[0], features["attention_mask"])
+            return to_float32(self._pooling(self._model(**there)[0], there["attention_mask"]))
 
 
 class FeatureEncoder(PlainEncoder):
@@ -108,9 +114,9 @@ class FeatureEncoder(PlainEncoder):
         vectors = [to_float32(self._features(self._model.get_image_features, features)) for features in read]
         return Encoded(np.concatenate(vectors))
 
-    def _vectors(self, features: Any) -> Any:
+    def _vectors(self, features: Mapping[str, Any], budget: int) -> Any:  # short texts, which SigLIP wants padded
         wanted = {name: features[name] for name in self._tokenizer.model_input_names if name in features}
-        return self._features(self._model.get_text_features, wanted)
+        return to_float32(self._features(self._model.get_text_features, wanted))
 
     def _features(self, method: Callable[..., Any], inputs: Mapping[str, Any]) -> Any:
         import torch

@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from embed_core.errors import ConfigurationError
 from numpy.typing import NDArray
 
 from embeddings_huggingface._images import batches
+from embeddings_huggingface._passes import in_passes
 from embeddings_huggingface._runtime import UNBOUNDED, Options, dtype_options, positions, quiet_loading, to_float32
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
@@ -86,12 +88,14 @@ class SentenceEncoder(Encoder):
             saved = prompts.get(self._model.default_prompt_name)
         return saved or ""
 
-    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
+    def encode_texts(
+        self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None, budget: int
+    ) -> Encoded:
         limit = max_length if self.cuts else None
         with _length(self._model, limit):
             features = self._features(list(texts), prompt, _TASKS[kind])
             tokens, truncated = account(features, self.tokens, texts, prompt, limit)
-            return Encoded(self._forward(features, task=_TASKS[kind]), tokens, truncated)
+            return Encoded(in_passes(features, budget, partial(self._forward, task=_TASKS[kind])), tokens, truncated)
 
     def encode_images(self, images: Iterable[Any]) -> Encoded:
         read = getattr(self._model, "preprocess", None) or self._model.tokenize

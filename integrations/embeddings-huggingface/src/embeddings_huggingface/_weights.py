@@ -60,8 +60,10 @@ class Encoder(ABC):
         """Return the prompt that the model was saved with for inputs of a kind."""
 
     @abstractmethod
-    def encode_texts(self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None) -> Encoded:
-        """Embed texts, each behind the prompt, cut to `max_length` tokens."""
+    def encode_texts(
+        self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None, budget: int
+    ) -> Encoded:
+        """Embed texts, each behind the prompt, cut to `max_length` tokens, at most `budget` tokens in one pass."""
 
     def encode_images(self, images: Iterable[Any]) -> Encoded:
         """Embed RGB PIL images, taken one at a time, where `takes_images` says so."""
