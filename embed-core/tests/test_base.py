@@ -131,3 +131,17 @@ def test_the_version_is_told():
     assert embed_core.__version__ == version("embed-core")
     with pytest.raises(AttributeError, match="has no attribute `nothing`"):
         _ = embed_core.nothing
+
+
+def test_loading_calls_the_hook_in_both_colours_and_needs_none():
+    loads = []
+
+    class Heavy(MockEmbedding):
+        def _load(self):
+            loads.append("loaded")
+
+    model = Heavy(embed_dim=2)
+    model.load()
+    asyncio.run(model.aload())
+    assert loads == ["loaded", "loaded"]
+    MockEmbedding(embed_dim=2).load()

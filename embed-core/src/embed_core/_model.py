@@ -89,6 +89,14 @@ class Model(Config, ABC):
         """The length of the vectors; None until it is declared or the first one was made."""
         return self._learned().dimension.known
 
+    def load(self) -> None:
+        """Load weights now, where the model has some, so that its first call does not wait for them."""
+        self._load()
+
+    async def aload(self) -> None:
+        """Load weights now; see `load`."""
+        await in_thread(self._load)
+
     def close(self) -> None:
         """Let go of clients and weights; the model makes them again when it is used again."""
         self._close()
@@ -244,6 +252,9 @@ class Model(Config, ABC):
     def _image_loader(self) -> ImageLoader:
         """Return a loader for the images of one call."""
         return ImageLoader()
+
+    def _load(self) -> None:
+        """Load weights; called from any thread, and again when they are there already."""
 
     def _close(self) -> None:
         """Let go of clients and weights; they are made again on the next use."""

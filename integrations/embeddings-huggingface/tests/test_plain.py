@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embed_core import Pooling, resolve_embed_model
-from embed_core.errors import ConfigurationError
+from embed_core.errors import ConfigurationError, EmbeddingIntegrityError
 from embed_core.kvstore import MemoryKVStore
 from embeddings_huggingface import HuggingFaceEmbedding
 
@@ -154,3 +155,30 @@ def test_code_that_comes_with_a_model_does_not_run(tiny_bert: Path, tmp_path: Pa
     with pytest.raises(ConfigurationError, match="set `trust_remote_code=True` if you trust it"):
         resolve_embed_model(f"local:{folder}").embed_texts(["bread"])
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_bert"])
+def test_an_overflow_of_half_precision_names_the_remedy(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(request.getfixturevalue(kind), folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["encoder.layer.1.output.LayerNorm.weight"] *= 1e6
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EmbeddingIntegrityError, match=r"not finite in float16.*set `dtype='bfloat16'`") as caught:
+        HuggingFaceEmbedding(folder, device="cpu", dtype="float16").embed_texts(["bread"])
+    assert caught.value.indices == (0,)
+    assert np.isfinite(HuggingFaceEmbedding(folder, device="cpu", dtype="bfloat16").embed_texts(["bread"])).all()
+
+
+def test_a_model_is_loaded_before_it_is_used(tiny_bert: Path) -> None:
+    for number, load in enumerate((lambda model: model.load(), lambda model: asyncio.run(model.aload()))):
+        model = HuggingFaceEmbedding(tiny_bert, device="cpu", processor_kwargs={"own": number})  # weights of its own
+        load(model)
+        assert model._held is not None
+        assert model._held._encoder is not None
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        HuggingFaceEmbedding("./nowhere").load()

@@ -100,6 +100,12 @@ def test_a_file_that_a_model_of_the_hub_points_to_in_another_repository_is_in_th
     assert fingerprint(trust=False) == native
 
 
+def test_code_that_is_not_cached_is_missed_by_the_name_of_its_repository(tmp_path: Path) -> None:
+    folder = put(tmp_path / "model", **{"config.json": '{"auto_map": {"AutoModel": "org/code--modeling.Own"}}'})
+    with pytest.raises(ProviderError, match="`org/code` is not in the local cache"):
+        HuggingFaceEmbedding(folder, trust_remote_code=True, cache_folder=tmp_path).embed_texts(["a"])
+
+
 @pytest.mark.parametrize("marker", ["adapter_config.json", "modules.json"])
 def test_the_model_that_an_adapter_is_for_is_in_the_fingerprint(tmp_path: Path, marker: str) -> None:
     put(tmp_path / "base", **{"model.safetensors": "1"})

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pickle import UnpicklingError
+from typing import Any
 
+import numpy as np
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
+    EmbeddingIntegrityError,
     EmbedError,
     IntegrationNotInstalledError,
     ProviderError,
@@ -96,6 +99,17 @@ def embedding_failed(error: Exception, name: str, count: int) -> EmbedError:
         )
         return ProviderError(msg)
     return ProviderError(f"`{name}` failed on a batch of {count}: {type(error).__name__}: {_one_line(error)}")
+
+
+def check_finite(vectors: Any, precision: str, name: str) -> None:
+    """Refuse numbers that are not finite with the remedy, where float16 is the most likely reason.
+
+    Raises:
+        EmbeddingIntegrityError: with the positions in the batch.
+    """
+    if precision == "float16" and isinstance(vectors, np.ndarray) and not (finite := np.isfinite(vectors)).all():
+        msg = f"`{name}` gave numbers that are not finite in float16, which ends at 65,504; set `dtype='bfloat16'`"
+        raise EmbeddingIntegrityError(msg, indices=np.flatnonzero(~finite.all(axis=1)).tolist())
 
 
 def is_unreachable(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from embed_core.errors import ConfigurationError
 from embed_core.forks import Lock
 from pydantic import BeforeValidator, Field, PositiveInt, PrivateAttr, field_validator
 
-from embeddings_huggingface._failures import embedding_failed
+from embeddings_huggingface._failures import check_finite, embedding_failed
 from embeddings_huggingface._gate import UNSAFE
 from embeddings_huggingface._loading import load
 from embeddings_huggingface._runtime import Options, resolve_device
@@ -132,6 +132,9 @@ class LocalModel(Model):
     def _space(self) -> dict[str, Any]:
         return {**super()._space(), **self._content()}
 
+    def _load(self) -> None:
+        self._weights().run(lambda _: None)
+
     def _close(self) -> None:
         self._held = None
 
@@ -189,9 +192,11 @@ class LocalModel(Model):
 
     def _embed(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         try:
-            return self._encode(kind, inputs, encoder)
+            encoded = self._encode(kind, inputs, encoder)
+            check_finite(encoded.vectors, encoder.precision, self.model_name)
         except Exception as error:
             raise embedding_failed(error, self.model_name, len(inputs)) from error
+        return encoded
 
     def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         """Embed a batch in the worker's thread."""

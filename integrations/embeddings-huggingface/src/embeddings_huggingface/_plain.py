@@ -13,7 +13,15 @@ from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._images import batches
 from embeddings_huggingface._passes import in_passes
-from embeddings_huggingface._runtime import Options, dtype_options, longest, positions, quiet_loading, to_float32
+from embeddings_huggingface._runtime import (
+    Options,
+    dtype_options,
+    longest,
+    positions,
+    precision,
+    quiet_loading,
+    to_float32,
+)
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
@@ -56,6 +64,7 @@ class PlainEncoder(Encoder):
         self._model, self._tokenizer = model, tokenizer
         self.tokens = Tokens(tokenizer)
         self.positions = positions(model)
+        self.precision = precision(model)
         self.max_length = longest(tokenizer, self.positions)
 
     def prompt(self, kind: Kind) -> str:

@@ -85,6 +85,12 @@ def dtype_options(dtype: str | None) -> dict[str, Any]:
     return {name: dtype if dtype == "auto" else getattr(torch, dtype)}
 
 
+def precision(model: Any) -> str:
+    """Return the type of a model's first weight, such as "float16"; empty where it has none."""
+    weight = next(model.parameters(), None)
+    return "" if weight is None else str(weight.dtype).removeprefix("torch.")
+
+
 def positions(model: Any) -> int | None:
     """Return how many tokens a transformers model has positions for; None where its config does not say."""
     config = getattr(model, "config", None)

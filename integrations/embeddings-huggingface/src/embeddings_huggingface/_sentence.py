@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from embeddings_huggingface._images import batches
 from embeddings_huggingface._passes import in_passes
-from embeddings_huggingface._runtime import UNBOUNDED, Options, dtype_options, positions, quiet_loading, to_float32
+from embeddings_huggingface._runtime import (
+    UNBOUNDED,
+    Options,
+    dtype_options,
+    positions,
+    precision,
+    quiet_loading,
+    to_float32,
+)
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._tokens import Tokens, account
 from embeddings_huggingface._weights import Encoded, Encoder
@@ -69,6 +77,7 @@ class SentenceEncoder(Encoder):
         length = model.max_seq_length
         self.max_length = int(length) if length is not None and length < UNBOUNDED else None
         self.positions = positions(getattr(model[0], "auto_model", None))
+        self.precision = precision(model)
         self.cuts = self.max_length is not None
         modalities = getattr(model, "modalities", None)  # since version 5.4
         self.takes_images = "image" in modalities if modalities else type(model[0]).__name__ == "CLIPModel"

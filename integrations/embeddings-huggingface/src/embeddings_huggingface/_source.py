@@ -88,7 +88,7 @@ class Source:
 
     def _path(self, file: str) -> Path | None:
         if self.commit is not None:
-            return hub_file(self.name, file, self.commit, self.cache)
+            return _fetched(self.name, file, self.commit, self.cache)
         path = Path(self.name, file)
         return path if path.is_file() else None
 
@@ -199,8 +199,15 @@ def _code(source: Source) -> Iterator[str]:
         repository, _, code = one.partition("--")
         if looks_like_a_path(repository):
             yield f"folder:{digest(Path(repository), file_states(Path(repository), []))}"
-        elif (path := hub_file(repository, f"{code.partition('.')[0]}.py", None, source.cache)) is not None:
+        elif (path := _fetched(repository, f"{code.partition('.')[0]}.py", None, source.cache)) is not None:
             yield f"{repository}@{commit_of(path)}"
+
+
+def _fetched(repository: str, file: str, revision: str | None, folder: str | None) -> Path | None:
+    try:
+        return hub_file(repository, file, revision, folder)
+    except Exception as error:
+        raise loading_failed(error, repository) from error
 
 
 def cache_of(folder: str | None) -> str | None:

@@ -44,6 +44,7 @@ class Encoder(ABC):
         max_length: most tokens of one input, prompt and special tokens included; None means any number.
         positions: the largest possible `max_length`; None means no known end.
         cuts: whether the encoder itself cuts a text that is too long.
+        precision: the type of its weights, such as "float16".
         takes_images: whether images can be embedded as well as texts.
         max_active_dims: most numbers of a sparse vector, set before every batch; None leaves it to the model.
     """
@@ -52,6 +53,7 @@ class Encoder(ABC):
     max_length: int | None
     positions: int | None = None
     cuts: bool = True
+    precision: str = ""
     takes_images: bool = False
     max_active_dims: int | None = None
 
