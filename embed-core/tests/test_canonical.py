@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -344,3 +344,40 @@ def test_aliases_and_serializers_hide_nothing_from_a_space():
     made = [Dumped(), Dumped(one="ab"), Dumped(two="ab"), Dumped(drei="ab"), Dumped(drei="ac"), Dumped(three="ad")]
     assert len({model.fingerprint for model in made}) == 6
     assert made[3].with_(drei="ac").fingerprint == made[3].with_(three="ac").fingerprint == made[4].fingerprint
+
+
+TOOLS = {
+    "a lock": "tool = threading.Lock()",
+    "a cached function": "tool = functools.lru_cache(lambda text: text)",
+    "a context variable": "tool = contextvars.ContextVar('tool')",
+    "the environment": "tool = os.environ",
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
+def test_a_script_that_uses_a_tool_has_one_space_in_every_process(tool):
+    script = f"import contextvars, functools, os, threading\n{tool}\n{SCRIPT.replace('return', 'tool; return')}"
+    told = [
+        subprocess.run([sys.executable, "-c", script], env={**os.environ, "RUN": run}, capture_output=True, check=True)
+        for run in ("1", "2")
+    ]
+    assert told[0].stdout == told[1].stdout
+
+
+def test_a_double_that_notes_its_calls_keeps_its_space():
+    calls, count = [], 0
+
+    class Noting(MockEmbedding):
+        seen: ClassVar[list[str]] = []
+
+        def _get_text_embeddings(self, texts):
+            nonlocal count
+            count += 1
+            calls.extend(texts)
+            self.seen.extend(texts)
+            return super()._get_text_embeddings(texts)
+
+    store = MemoryKVStore()
+    for _ in range(2):
+        Noting(embeddings_cache=store).embed_texts(["a"])
+    assert (calls, count, Noting.seen) == (["a"], 1, ["a"])

@@ -14,7 +14,7 @@ from embed_core.errors import ProviderError
 from embed_core.instrumentation import CallbackManager
 from pydantic import AliasChoices, BaseModel, Field, PrivateAttr, SecretStr, TypeAdapter, computed_field
 
-KEY = "sk-nobody-may-see-1"
+KEY = "sk-9fK2mQ7xT4vB1nZ8"
 
 
 class Inner(BaseModel):
@@ -123,7 +123,7 @@ def test_no_secret_leaves_the_process(name):
 
 @pytest.mark.parametrize("name", SURE)
 def test_no_secret_decides_vectors(name):
-    assert holder(name).fingerprint == holder(name, "sk-another-2").fingerprint
+    assert holder(name).fingerprint == holder(name, "sk-3nW8rL5cX2yH6dJ0").fingerprint
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -174,7 +174,7 @@ class Telling(Holder):
 
 def test_the_words_of_foreign_exceptions_hold_no_secret():
     told: list[Any] = []
-    model = Telling(api_key=KEY, cohere_key="other-key-2", callback_manager=CallbackManager([told.append]))
+    model = Telling(api_key=KEY, cohere_key="other-7bD4gS9kP1wE6uZ3", callback_manager=CallbackManager([told.append]))
     with pytest.raises(ProviderError, match=r"RuntimeError: 401: \*\*\* is wrong") as caught:
         model.get_text_embedding("a")
     error, words = caught.value, []
@@ -183,7 +183,28 @@ def test_the_words_of_foreign_exceptions_hold_no_secret():
         error = error.__cause__
     assert len(words) == 3
     assert KEY not in str(words) + str(told)
-    assert "other-key-2" not in str(words) + str(told)
+    assert "other-7bD4gS9kP1wE6uZ3" not in str(words) + str(told)
+
+
+ERRORS = {
+    "a mapping": lambda: RuntimeError({"k": KEY}),
+    "bytes": lambda: RuntimeError(KEY.encode()),
+    "a file": lambda: OSError(5, f"cannot send {KEY}", f"/run/{KEY}"),
+    "words of its own": lambda: json.JSONDecodeError(f"{KEY} is no JSON", "", 0),
+}
+
+
+@pytest.mark.parametrize("make", ERRORS.values(), ids=ERRORS)
+def test_no_part_of_a_foreign_exception_holds_a_secret(make):
+    class Failing(MockEmbedding):
+        api_key: str = ""
+
+        def _get_text_embeddings(self, texts):
+            raise make()
+
+    with pytest.raises(ProviderError) as caught:
+        Failing(api_key=KEY).get_text_embedding("a")
+    assert KEY not in f"{caught.value} {caught.value.__cause__} {caught.value.__cause__!r}"
 
 
 @pytest.mark.parametrize(

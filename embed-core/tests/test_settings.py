@@ -95,23 +95,25 @@ def test_a_symbolic_link_to_the_settings_stays_one(home, tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        "api_base=https://me:sk-hidden@here/v1",
-        "api_base=https://here/v1?api-key=sk-hidden",
-        'model_kwargs={"token":"sk-hidden"}',
-        'additional_kwargs=%7B"extra_headers":%7B"x-mine":"sk-hidden"%7D%7D',
+        "api_base=https://me:sk-4hT8dR2mV6qN0xB3@here/v1",
+        "api_base=https://here/v1?api-key=sk-4hT8dR2mV6qN0xB3",
+        'model_kwargs={"token":"sk-4hT8dR2mV6qN0xB3"}',
+        'additional_kwargs=%7B"extra_headers":%7B"x-mine":"sk-4hT8dR2mV6qN0xB3"%7D%7D',
     ],
 )
 def test_a_secret_within_an_option_is_never_written(home, option):
     with pytest.raises(ConfigurationError, match="looks like a secret") as caught:
         change_settings(lambda old: old.model_copy(update={"default": f"acme:x?{option}"}))
-    assert "sk-hidden" not in str(caught.value)
+    assert "sk-4hT8dR2mV6qN0xB3" not in str(caught.value)
     change_settings(lambda old: old.model_copy(update={"default": "acme:x?api_base=http://here/v1&prompt=a: "}))
 
 
 def test_a_secret_is_never_written(home):
     with pytest.raises(ConfigurationError, match="option `api_key` looks like a secret") as caught:
-        change_settings(lambda old: old.model_copy(update={"aliases": {"it": "acme:x?dimensions=2&api_key=sk-hidden"}}))
-    assert "sk-hidden" not in str(caught.value)
+        change_settings(
+            lambda old: old.model_copy(update={"aliases": {"it": "acme:x?dimensions=2&api_key=sk-4hT8dR2mV6qN0xB3"}})
+        )
+    assert "sk-4hT8dR2mV6qN0xB3" not in str(caught.value)
     assert load_settings() == Settings()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import dis
 import fractions
+import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -34,8 +37,15 @@ _TOLD_BY_REPR = (
     *(bytes, complex, range, slice, type(...), re.Pattern, uuid.UUID, decimal.Decimal, fractions.Fraction),
     *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
 )
+_CACHED = type(functools.cache(repr))
 _MAIN = {"__main__", "__mp_main__"}
+_TOOLS = {"_contextvars", "_thread", "asyncio", "threading", "typing"}  # whose objects say nothing about a vector
+_log = logging.getLogger("embed_core")
 _OBJECTS = "_embed_core_objects"
+_HINT = (
+    "only in this process are its vectors found again. Put the class into a module, "
+    "or pass the object as an argument that is marked `OPERATIONAL`"
+)
 
 
 def canonical(value: Any) -> Any:
@@ -65,11 +75,12 @@ class _Form:
     """One walk.
 
     Attributes:
-        objects: the tokens of the objects that some code refers to, by id; None outside of code.
+        objects: what some code refers to, and its form, by id; None outside of code. Objects are known by a token, and
+            collections by their content when they were seen first, so that a double may note its calls in a list.
     """
 
     def __init__(self) -> None:
-        self.objects: dict[int, tuple[Any, str]] | None = None
+        self.objects: dict[int, tuple[Any, Any]] | None = None
         self._seen: dict[int, int] = {}
 
     def __call__(self, value: Any) -> Any:
@@ -97,11 +108,16 @@ class _Form:
             return {"\0model": space()}
         if (place := self._seen.get(id(value))) is not None:
             return {"\0again": place}
+        if self.objects is not None and id(value) in self.objects:
+            return self.objects[id(value)][1]
         self._seen[id(value)] = len(self._seen)
         try:
-            return self._parts(value, inside)
+            form = self._parts(value, inside)
         finally:
             del self._seen[id(value)]
+        if self.objects is not None and not isinstance(value, tuple | frozenset):
+            self.objects[id(value)] = value, form
+        return form
 
     def _parts(self, value: Any, inside: Mapping[Any, Any]) -> Any:
         inside = {name: one for name, one in inside.items() if not _is_no_key(name, one)}
@@ -116,7 +132,13 @@ class _Form:
     def _object(self, value: Any) -> str:
         if self.objects is None:
             return OPAQUE
-        return self.objects.setdefault(id(value), (value, f"\0{uuid.uuid4().hex}"))[1]
+        if type(value).__module__ in _TOOLS:
+            return f"\0{type(value).__qualname__}"
+        if id(value) not in self.objects:
+            self.objects[id(value)] = value, f"\0{uuid.uuid4().hex}"
+            _log.warning("a class of this script uses a `%s`; %s", type(value).__qualname__, _HINT)
+        form: str = self.objects[id(value)][1]
+        return form
 
     # Classes and functions
 
@@ -156,7 +178,8 @@ class _Form:
             with suppress(ValueError):  # not set yet
                 outside[name] = cell.cell_contents
         outside |= {name: function.__globals__[name] for name in _names(code) if name in function.__globals__}
-        outside = {name: one for name, one in outside.items() if not is_secret(name, one)}
+        written = _written(code)  # such as the number of calls so far
+        outside = {name: one for name, one in outside.items() if name not in written and not is_secret(name, one)}
         defaults = [function.__defaults__, function.__kwdefaults__]
         return {"code": self._code(code), "defaults": self(defaults), "outside": self(outside)}
 
@@ -171,10 +194,14 @@ def _told(value: Any) -> Any:
         return repr(value)
     if isinstance(value, MethodType):
         return [value.__self__, value.__name__]
+    if isinstance(value, _CACHED):
+        return value.__wrapped__
     if isinstance(value, partial):
         return [value.func, value.args, value.keywords]
     if isinstance(value, ModuleType):
         return value.__name__
+    if value is os.environ:
+        return "os.environ"
     return value.name if isinstance(value, Logger) else None
 
 
@@ -198,6 +225,12 @@ def _names(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*inner)
 
 
+def _written(code: CodeType) -> set[str]:
+    """Return the names outside of some code that it assigns to."""
+    own = {one.argval for one in dis.get_instructions(code) if one.opname in {"STORE_GLOBAL", "STORE_DEREF"}}
+    return own.union(*(_written(one) for one in code.co_consts if isinstance(one, CodeType)))
+
+
 def _is_no_key(name: Any, value: Any) -> bool:
     """Tell whether a setting is a credential that is not set, which makes no difference to one that is."""
     return isinstance(name, str) and is_credential(name) and (value is None or (isinstance(value, str) and not value))
@@ -211,9 +244,9 @@ def _unwrapped(member: Any) -> Any:
     return member
 
 
-def _objects_of(thing: Any) -> dict[int, tuple[Any, str]]:
-    """Return the tokens of the objects that some code refers to, which live as long as the code."""
+def _objects_of(thing: Any) -> dict[int, tuple[Any, Any]]:
+    """Return the forms of the objects that some code refers to, which live as long as the code."""
     if _OBJECTS not in vars(thing):
         setattr(thing, _OBJECTS, {})
-    objects: dict[int, tuple[Any, str]] = vars(thing)[_OBJECTS]
+    objects: dict[int, tuple[Any, Any]] = vars(thing)[_OBJECTS]
     return objects

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from embed_core._arguments import constructors, named, names_model, operational, parameters
 from embed_core._canonical import OPAQUE, canonical, is_opaque, is_plain, known_as
 from embed_core._copies import argument_of, kept, made_like, same, unpickled
-from embed_core._discreet import Discreet, names_of_fields
+from embed_core._discreet import SAVED, Discreet, names_of_fields
 from embed_core._plugins import registered_name
 from embed_core._secrets import is_credential, scrubbed
 from embed_core._tracked import Changes, may_change_unseen, tracked, untracked
@@ -101,7 +101,7 @@ class Config(Discreet, metaclass=_Remembering):
         saved = {"provider": self._provider_name(), **self._dump()}
         if self._arguments is None:
             return saved
-        forms = {name: canonical(value) for name, value in kept(self._arguments, self._known_secrets()).items()}
+        forms = {name: canonical(value) for name, value in kept(self._arguments, self._unique_secrets()).items()}
         return saved | {"arguments": {name: form for name, form in forms.items() if is_plain(form)}}
 
     @classmethod
@@ -159,7 +159,7 @@ class Config(Discreet, metaclass=_Remembering):
         return self.with_()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = self._known_secrets()
+        known = self._unique_secrets()
         values = {name: value for name, value in self._values().items() if not self._is_credential(name)}
         arguments = self._arguments and kept(self._arguments, known)
         return unpickled, (type(self), scrubbed(values, known=known, secret=self._is_secret), arguments, self._identity)
@@ -188,19 +188,18 @@ class Config(Discreet, metaclass=_Remembering):
         return space
 
     def _forms(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        clean = scrubbed(values, known=self._known_secrets(), secret=self._is_secret, digests=True)
+        clean = scrubbed(values, known=self._unique_secrets(), secret=self._is_secret, digests=True)
         return {name: canonical(value) for name, value in clean.items()}
 
     def _dump(self) -> dict[str, Any]:
         cls = type(self)
         try:
             shown = {name for name, field in cls.model_fields.items() if not field.exclude}
-            dumped = self.model_dump(mode="json", include={name for name in shown if not self._is_credential(name)})
+            named = {name for name in shown if not self._is_credential(name)}
+            return self.model_dump(mode="json", include=named, context=SAVED)
         except ValueError as error:  # pydantic cannot serialise some field's type
             msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
             raise ConfigurationError(msg) from error
-        clean: dict[str, Any] = scrubbed(dumped, secret=self._is_secret)
-        return clean
 
     def _may_change_unseen(self) -> bool:
         """Tell whether a setting that decides vectors holds an object that can change without a word."""

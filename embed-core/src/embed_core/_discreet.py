@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from pydantic import AliasChoices, BaseModel, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    PrivateAttr,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 from pydantic.json_schema import GenerateJsonSchema
 
 from embed_core._arguments import is_secret_type
-from embed_core._secrets import MASK, is_credential, is_secret, scrubbed, secrets_in
+from embed_core._secrets import MASK, is_credential, is_secret, looks_like_a_key, scrubbed, secrets_in
 from embed_core._tracked import untracked
+
+SAVED: Final = object()
+"""The context of a dump whose values make the same model again, so that only secrets are left out of it."""
 
 
 class Discreet(BaseModel):
@@ -44,8 +54,15 @@ class Discreet(BaseModel):
         found = [secrets_in(value, secret=self._is_secret(name, value)) for name, value in settings]
         return {text for texts in found for text in texts}
 
+    def _unique_secrets(self) -> set[str]:
+        """Return those that are masked in texts that are saved or sent: a `lm-studio` may be the name of a host too."""
+        return set(filter(looks_like_a_key, self._known_secrets()))
+
     @model_serializer(mode="wrap")
-    def _without_secrets(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_secrets(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        if info.context is SAVED:
+            saved: dict[str, Any] = scrubbed(handler(self), known=self._unique_secrets(), secret=self._is_secret)
+            return saved
         shown: dict[str, Any] = scrubbed(handler(self), known=self._known_secrets(), mask=MASK, secret=self._is_secret)
         return shown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -24,10 +24,13 @@ _CREDENTIAL = re.compile(
 )
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _DOUBTFUL = re.compile(r"(?:keys?|tokens?|auth|pat|pwd|sig|signature)$")
-_LIKE_A_KEY = re.compile(r"(?:(?:bearer|basic|token) )?(?:(?=\D*\d)[\w.~+/=:-]{8,}|[\w.~+/=:-]{20,})", re.IGNORECASE)
+_LIKE_A_KEY = re.compile(  # at some place twelve letters and digits, or twenty letters; or by the name of a scheme
+    r"(?:bearer|basic|token) \S{8,}|[\w.~+/=:-]*?(?:(?=[a-z]*\d)[a-z0-9]{12}|[a-z0-9]{20})[\w.~+/=:-]*", re.IGNORECASE
+)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=[^&#\s]+")
+_WORDS_OF_ERRORS = {"message", "msg", "strerror", "filename", "filename2", "__notes__"}
 _SHORTEST = 8
 _NO_SECRETS = (bool, int, float, complex, type(None))
 
@@ -143,11 +146,22 @@ def cleanse(error: BaseException, clean: Callable[[str], str]) -> None:
     seen: set[int] = set()
     while one is not None and id(one) not in seen:
         seen.add(id(one))
-        if clean(str(one)) != str(one):
-            one.args = tuple(clean(part) if isinstance(part, str) else part for part in one.args)
-            if hasattr(one, "message"):
-                one.message = clean(str(one.message))
+        one.args = tuple(_cleaned(part, clean) for part in one.args)
+        for name in _WORDS_OF_ERRORS & vars(type(one)).keys() | _WORDS_OF_ERRORS & one.__dict__.keys():
+            with suppress(AttributeError):  # a property
+                setattr(one, name, _cleaned(getattr(one, name), clean))
         one = one.__cause__ or one.__context__
+
+
+def looks_like_a_key(text: str) -> bool:
+    """Tell whether a text looks like a credential: `lm-studio` and `document_sep1` do not."""
+    return _LIKE_A_KEY.fullmatch(text) is not None
+
+
+def _cleaned(part: Any, clean: Callable[[str], str]) -> Any:
+    if isinstance(part, str):
+        return clean(part)
+    return part if clean(repr(part)) == repr(part) else clean(repr(part))
 
 
 def digest(secret: str) -> str:
@@ -164,4 +178,4 @@ def _is_doubtful(name: str, value: Any, *, header: bool) -> bool:
     if not isinstance(text, str):
         return False
     doubtful = _DOUBTFUL.search(name.lower()) is not None
-    return (header and len(text) >= _SHORTEST) or (doubtful and _LIKE_A_KEY.fullmatch(text) is not None)
+    return (header or doubtful) and looks_like_a_key(text)
