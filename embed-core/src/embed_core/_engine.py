@@ -13,7 +13,7 @@ from embed_core._images import open_batch
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._model import Model
 from embed_core._progress import progress
-from embed_core._secrets import unspoken
+from embed_core._secrets import cleanse, quoted
 from embed_core._state import Places, State
 from embed_core._tracked import IN_HOOK
 from embed_core._types import Embedding, Kind, Next, OnError, Progress, Request, Vectors
@@ -258,8 +258,10 @@ async def _provide(model: Model, state: State, io: IO, cache: Cache | None, requ
     async_ = getattr(model, f"_aget_{request.kind}_embeddings")
     outside = IN_HOOK.set(state.changes)
     try:
-        with unspoken(model._known_secrets):
-            answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
+        answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
+    except Exception as error:
+        cleanse(error, partial(quoted, known=model._known_secrets()))
+        raise
     finally:
         IN_HOOK.reset(outside)
     if cache is not None and state.is_stale() and model._learned(fingerprint=True).fingerprint != state.fingerprint:

@@ -103,8 +103,9 @@ class Dense(Rows):
             if odd := [row for row, length in enumerate(lengths) if length != usual]:
                 few = odd if 2 * len(odd) < len(lengths) else ()  # else nothing tells which of them are right
                 raise MisfitError(f"vectors of different dimensions {sorted(set(lengths))}", few)
-        if any(getattr(one, "dtype", None) in _COMPLEX for one in (answer, *answer[:1])):
-            raise MisfitError("complex numbers, of which a part would be lost")
+        for one in (answer, *answer[:1]):
+            if getattr(one, "dtype", None) in _COMPLEX:
+                raise MisfitError("complex numbers, of which a part would be lost")
         try:
             with np.errstate(over="ignore"):  # a number beyond float32 is found to be infinite below
                 vectors = np.array(answer, np.float32, order="C")  # a copy: a hook may use its array again

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -129,19 +129,8 @@ def quoted(text: str, known: Collection[str] = ()) -> str:
     return masked(_URL.sub(lambda found: masked(found[0]), text), known)
 
 
-@contextmanager
-def unspoken(known: Callable[[], Collection[str]]) -> Iterator[None]:
-    """Take secrets out of the words of exceptions, which servers and clients quote them in."""
-    try:
-        yield
-    except Exception as error:
-        secrets = known()
-        cleanse(error, lambda text: quoted(text, secrets))
-        raise
-
-
 def cleanse(error: BaseException, clean: Callable[[str], str]) -> None:
-    """Clean the words of an exception and of those that it comes from."""
+    """Clean the words of an exception, in which servers and clients quote secrets, and of those it comes from."""
     one: BaseException | None = error
     seen: set[int] = set()
     while one is not None and id(one) not in seen:

@@ -52,7 +52,8 @@ class Checked:
             vectors = self.rows.array(answers)
         except MisfitError as error:
             raise self._partly(request, answers, places, error) from error.__cause__
-        self._require_dimension(vectors)
+        if vectors.shape[1] != self.dimension.known:
+            self._require_dimension(vectors)
         if indices is None:
             return vectors
         ordered = np.empty_like(vectors)

@@ -58,7 +58,7 @@ class Isolated:
         pieces: list[Sequence[int]] = [range(len(request.inputs))]
         alone, failures, error = dict[int, Exception](), 0, None
         while pieces and (error is None or failures < _patience(error)):
-            piece = _taken(pieces, one=failures >= _HALVES)
+            piece = pieces.pop(0) if failures < _HALVES else _one_of(pieces)
             part = request if error is None else replace(request.pick(piece), outlived=likeness(error))
             refused = await _send(part, piece, result, next)
             if refused is None:
@@ -111,10 +111,10 @@ async def _send(part: Request, rows: Sequence[int], result: Result, next: Next) 
     return None
 
 
-def _taken(pieces: list[Sequence[int]], *, one: bool) -> Sequence[int]:
-    """Take the next piece, or one row out of its middle; the rest goes to the end, so that each piece has its turn."""
+def _one_of(pieces: list[Sequence[int]]) -> Sequence[int]:
+    """Take one row out of the middle of the next piece; the rest goes to the end, so that each piece has its turn."""
     piece = pieces.pop(0)
-    if not one or len(piece) == 1:
+    if len(piece) == 1:
         return piece
     middle = len(piece) // 2
     pieces.append([*piece[:middle], *piece[middle + 1 :]])

@@ -61,7 +61,8 @@ class Retried:
                 return error
 
         result = await attempt()
-        if self.policy.max_retries and _can_succeed_later(result) and likeness(result) != request.outlived:
+        later = isinstance(result, EmbedError) and result.retryable
+        if later and self.policy.max_retries and likeness(result) != request.outlived:
             result = await self._again(attempt, result, request, io)
             request.progress.note("")
         if isinstance(result, BaseException):
