@@ -119,6 +119,15 @@ def test_standard_input_is_a_file_too(named):
     assert lines.stdout == run("some words", "other words", "-m", "mock").stdout
 
 
+@pytest.mark.parametrize("more", [(), ("--lines",), ("-f", "npy"), ("--lines", "-f", "npy")])
+@pytest.mark.parametrize("named", [("-i", "-"), ("-",), ()])
+def test_empty_standard_input_is_an_error(named, more):
+    command = [EMBED, "text", *named, *more, "-m", "mock"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Error: `<stdin>` is empty" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
 @pytest.mark.parametrize("command", [["text", "-m", "mock"], ["search", "idx"]])
 def test_nobody_waits_for_words_typed_into_a_terminal(command):
@@ -149,6 +158,14 @@ def test_an_empty_file_has_no_lines(tmp_path, form):
         assert np.load(io.BytesIO(result.stdout_bytes)).shape == (0, 8)
     else:
         assert result.stdout == ""
+
+
+def test_an_empty_file_is_no_text(tmp_path):
+    file = tmp_path / "empty.txt"
+    file.touch()
+    result = run("-i", str(file), "-m", "mock")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "empty.txt` is empty" in result.stderr
 
 
 @pytest.mark.parametrize(

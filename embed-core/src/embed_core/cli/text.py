@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
@@ -17,6 +17,7 @@ from embed_core.cli._common import decode, input_file, open_cache
 if TYPE_CHECKING:
     from embed_core import Vectors
 
+_STDIN = "<stdin>"  # Python's name of it
 _BATCH = 1024  # texts embedded before the first of their vectors is printed
 
 _LINES: Final[Mapping[str, Callable[[Any], str]]] = {
@@ -82,7 +83,13 @@ def command(
 def _inputs(texts: tuple[str, ...], file: BinaryIO | None, *, lines: bool) -> Iterator[str]:
     file = input_file(file, texts, "TEXT")
     if file is not None:
-        return (decode(file, part, number) for number, part in enumerate(file if lines else [file.read()]))
+        parts = iter(file) if lines else iter([file.read()])
+        first = next(parts, b"")
+        if not first and lines and file.name != _STDIN:
+            return iter(())
+        if not first:
+            raise click.ClickException(f"`{file.name}` is empty, so there is no text to embed; write one into it")
+        return (decode(file, part, number) for number, part in enumerate(chain([first], parts)))
     if lines:
         msg = "`--lines` goes with `-i FILE` or standard input"
         raise click.UsageError(msg)
