@@ -122,6 +122,8 @@ class TestKeys:
             f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2\nComment: none\n\n{BODY}\n",
             f"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: none\n{BODY}\n",
             f"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nComment: me\nPublic-Lines: 4\n{BODY}\n",
+            f"# created: 2024-01-01\n# public key: age1xyz\nAGE-SECRET-KEY-1{'GFPYYSJZ' * 7}QQ\n",
+            f"AGE-SECRET-KEY-PQ-1{'GFPYYSJZ' * 7}QQ\n",
             json.dumps({"type": "service_account", "private_key": PEM}),
             f"client-key-data: {base64.b64encode(PEM.encode()).decode()}",
             f"Some words before it.\n\n    {PEM}\nand after it.",
@@ -135,6 +137,7 @@ class TestKeys:
     @pytest.mark.parametrize(
         "text",
         [
+            "`age` reads a file whose last line begins with `AGE-SECRET-KEY-1`, in capitals.",
             "A key begins with `-----BEGIN PRIVATE KEY-----` and goes on in base64.",
             'if "-----BEGIN CERTIFICATE-----" in text:\n    raise ValueError("no certificates, please")\n',
             f"-----BEGIN PUBLIC KEY-----\n{BODY}\n-----END PUBLIC KEY-----\n",

@@ -7,6 +7,7 @@ import re
 _MARK = re.compile(
     r"BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE)(?: BLOCK)? ?-----?"  # PEM, OpenSSH, PGP, SSH2
     r"|PuTTY-User-Key-File-"
+    r"|AGE-SECRET-KEY-(?:PQ-)?1"
     r"|LS0tLS1CRUdJTi"  # PEM in base64, as in the files of Kubernetes
 )
 _CONTENT = re.compile(r"[A-Za-z0-9+/]{40}")
