@@ -50,6 +50,20 @@ def test_an_index_is_made_brought_up_to_date_and_told_in_a_line(home):
     assert not Path("idx/cache.sqlite").exists()
 
 
+def test_texts_that_the_model_cut_are_told_with_the_remedy():
+    model = "mock:?embed_dim=4&max_input_tokens=100"
+    made = run("index", "docs", "--into", "idx", "-m", model)
+    summary, loss = made.stdout.splitlines()
+    assert summary == "2 added; `idx` holds 4 chunks of 2 files"
+    assert loss.startswith("The model cut 2 texts at its length; ")
+    assert "`--chunk-size N`" in loss
+    assert "`long_text=mean`" in loss
+    assert run("index", "docs", "--into", "idx").stdout.count("\n") == 1
+    for arguments in (["--chunk-size", "300", "-m", model], ["-m", f"{model}&long_text=mean"]):
+        whole = run("index", "docs", "--into", f"idx{len(arguments)}", *arguments)
+        assert (whole.exit_code, whole.stdout.count("\n")) == (0, 1)
+
+
 def test_a_new_index_gets_the_default_model(monkeypatch):
     monkeypatch.setenv("EMBED_MODEL", "mock:?embed_dim=6")
     made = run("index", "docs", "--into", "idx")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from embed_core import MockEmbedding, similarity
+from embed_core import MockEmbedding, ProviderResponse, similarity
 from embed_core.errors import (
     ConfigurationError,
     EmbedError,
@@ -65,6 +65,29 @@ def texts(index):
 
 def counts(changes):
     return {name: getattr(changes, name) for name in ("added", "changed", "unchanged", "removed", "chunks")}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("cuts", ["on the way", "by the model"])
+def test_the_changes_tell_how_many_texts_the_model_cut(index, docs, cuts, workers):
+    """A model cuts by its own account, or embed-core cuts to a limit that it knows."""
+
+    def cut_one(turn):
+        return ProviderResponse(turn.vectors, truncated=1)
+
+    how = {"max_input_tokens": 8} if cuts == "on the way" else {"script": cut_one}
+    model = ScriptedEmbedding(embed_batch_size=1, num_workers=workers, embeddings_cache=MemoryKVStore(), **how)
+    long = [text for text in PARAGRAPHS if cuts == "by the model" or len(text) > 8 * 4]
+    assert 0 < len(long) <= len(PARAGRAPHS)
+    index = Index(index.folder, model, chunk_size=60, chunk_overlap=0)
+    assert index.add(docs, dry_run=True).truncated == 0
+    assert index.add(docs).truncated == len(long)
+    write(docs / "more.txt", PARAGRAPHS[0], PARAGRAPHS[29])  # in the cache
+    assert index.add(docs).truncated == 0
+    write(docs / "more.txt", "A further paragraph that is as long as one can be.")
+    changes = index.add(docs)
+    changes += index.add_records([Record("1", "A record with a text that is longer than the limit.")], "rows")
+    assert changes.truncated == 2
 
 
 class TestSearch:

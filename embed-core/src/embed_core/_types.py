@@ -143,6 +143,11 @@ class Request:
     progress: Progress = field(default_factory=Progress)
     report: Report = field(default_factory=Report)
 
+    @property
+    def truncated(self) -> int:
+        """How many inputs were cut to the model's length, on the way or, once it has answered, by the model."""
+        return self.report.truncated + len(self.cut.intersection(self.ids))
+
     def pick(self, rows: Sequence[int]) -> Request:
         """Return the request for some rows of this one."""
         inputs, indices, ids, keys = self.inputs, self.indices, self.ids, self.keys

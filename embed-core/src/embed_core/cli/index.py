@@ -171,7 +171,13 @@ def _summary(changes: Changes, stats: Stats) -> str:
     done = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing changed"
     held = [_number(count, noun) for count, noun in ((stats.files, "file"), (stats.records, "record")) if count]
     chunks = f"{_number(stats.chunks, 'chunk')} of {' and '.join(held) or '0 files'}"
-    return f"{done}; `{short_path(stats.folder)}` holds {chunks}"
+    held_now = f"{done}; `{short_path(stats.folder)}` holds {chunks}"
+    return held_now if not changes.truncated else f"{held_now}\n{_loss(changes.truncated)}"
+
+
+def _loss(count: int) -> str:
+    remedy = "a smaller `--chunk-size N`, or with `long_text=mean` among the model's options"
+    return f"The model cut {_number(count, 'text')} at its length; to keep the ends, make a new index with {remedy}"
 
 
 def _print_skipped(changes: Changes, *, verbose: bool) -> None:

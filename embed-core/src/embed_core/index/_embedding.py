@@ -6,12 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from embed_core import BaseEmbedding, Estimate, Vectors, estimate
+from embed_core import BaseEmbedding, Estimate, Request, Vectors, embed, estimate
 from embed_core.errors import ConfigurationError, EmbedError, ProviderError, StoreError
 from embed_core.index._writer import Embed
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
@@ -30,6 +32,29 @@ def cache_for(model: BaseEmbedding, path: Path, *, dry_run: bool) -> Iterator[KV
         return
     with closing(MemoryKVStore() if dry_run and not path.exists() else SQLiteKVStore(path)) as store:
         yield store
+
+
+class Direct:
+    """Embeds by requests, and counts the texts that the model cut off."""
+
+    def __init__(self, model: BaseEmbedding, cache: KVStore) -> None:
+        self._model, self._cache = model, cache
+        self._cut: list[int] = []  # in each batch; batches may run in threads
+
+    @property
+    def truncated(self) -> int:
+        """The number of texts that were cut, of those that were sent."""
+        return sum(self._cut)
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        places = self._model._places()
+        places = replace(places, batch=(*places.batch, self._count))
+        return embed(self._model, "text", texts, cache=self._cache, places=places)
+
+    async def _count(self, request: Request, next_: Callable[[Request], Any], _: Any) -> Vectors:
+        vectors: Vectors = await next_(request)
+        self._cut.append(request.truncated)
+        return vectors
 
 
 class Forecast:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from embed_core import BaseEmbedding, TextSplitter, block_size, embed, resolve_embed_model
+from embed_core import BaseEmbedding, TextSplitter, block_size, resolve_embed_model
 from embed_core.errors import ConfigurationError
-from embed_core.index._embedding import CHUNKS_PER_JOB, Forecast, by_jobs, cache_for
+from embed_core.index._embedding import CHUNKS_PER_JOB, Direct, Forecast, by_jobs, cache_for
 from embed_core.index._files import FileRun
 from embed_core.index._folder import CACHE, JOBS, check_new, only_writer
 from embed_core.index._header import Header, splitter_of
@@ -274,7 +273,7 @@ class Index:
             self._opened = None
             if (store := self._store()) is not None:  # another process may have made it just now
                 store.header.check(model, self.folder)
-            make: AbstractContextManager[Embed] = nullcontext(partial(embed, model, "text", cache=cache))
+            make: AbstractContextManager[Embed] = nullcontext(direct := Direct(model, cache))
             at_once = min(block_size(model), CHUNKS_PER_COMMIT)
             if batch_jobs:
                 make = by_jobs(model, cache, self.folder / JOBS, scope, show_progress=show_progress)
@@ -283,6 +282,7 @@ class Index:
                 writer = Writer(embed_, store, self._create, at_once=at_once)
                 yield writer
             writer.finish()
+            writer.changes.truncated = direct.truncated
 
     def _create(self, dimension: int) -> Store:
         store_text = self._fixed["store_text"] is not False

@@ -70,6 +70,8 @@ class Changes:
     """The work of a run, in files or records; `chunks` counts those written.
 
     Attributes:
+        truncated: texts sent to the model in this run of which it reads only the beginning; not known of texts from a
+            cache and of batch jobs.
         skipped: files and rows that are not in the index, or only in part.
         estimate: the cost of embedding, in a dry run; else None.
     """
@@ -79,12 +81,13 @@ class Changes:
     unchanged: int = 0
     removed: int = 0
     chunks: int = 0
+    truncated: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     estimate: Estimate | None = None
 
     def __iadd__(self, other: Changes) -> Self:
         """Add the work of another run."""
-        for name in ("added", "changed", "unchanged", "removed", "chunks"):
+        for name in ("added", "changed", "unchanged", "removed", "chunks", "truncated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.skipped += other.skipped
         if other.estimate is not None:

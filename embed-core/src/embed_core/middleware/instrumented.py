@@ -43,7 +43,7 @@ class Instrumented:
             time.perf_counter() - began,
             request.report,
             embeddings=vectors.copy(),  # handlers may keep it, and the caller may change its own
-            truncated=request.report.truncated + len(request.cut.intersection(request.ids)),
+            truncated=request.truncated,
         )
         await emit(ended, listeners, io)
         return vectors
