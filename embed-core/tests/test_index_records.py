@@ -608,7 +608,7 @@ class TestJobs:
 
         index = Index(tmp_path / "index", Misfitting(embed_dim=4, embeddings_cache=MemoryKVStore()))
         index.add_records(QUOTES[:1], "others")
-        with pytest.raises(ValueError, match="length"):
+        with pytest.raises(StoreError, match="length"):
             index.add_records(QUOTES, "quotes", batch_jobs=True)
         assert list(json.loads((index.folder / "jobs.json").read_text()).values()) == [["job-1"]]
 

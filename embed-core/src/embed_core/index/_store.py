@@ -230,7 +230,7 @@ def _connect(folder: Path) -> Any:
 def _again(read: Callable[[], T]) -> T:
     try:
         return read()
-    except RuntimeError:  # a writer has deleted the version that this began with
+    except (RuntimeError, StoreError):  # a writer has deleted the version that this began with
         return read()
 
 
