@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -223,7 +223,9 @@ async def lists(
     except EmbedError as error:
         if not (keep_going and error.failed):
             raise
-        return _with_gaps(len(collected), error.completed)
+        done = error.completed
+        rows: list[Any] = [done[index].tolist() if index in done else None for index in range(len(collected))]
+        return rows
     embeddings: list[Embedding] = vectors.tolist()
     return embeddings
 
@@ -296,7 +298,3 @@ def _keeps_going(on_error: OnError) -> bool:
         msg = f"`on_error` is {on_error!r}; it must be 'raise' or 'none'"
         raise ConfigurationError(msg)
     return on_error == "none"
-
-
-def _with_gaps(count: int, completed: Mapping[int, Vectors]) -> list[Any]:
-    return [completed[index].tolist() if index in completed else None for index in range(count)]
