@@ -83,3 +83,21 @@ def test_an_exhausted_budget_that_does_not_tell_when_it_is_full_again_asks_for_n
 def test_an_exhausted_budget_tells_when_it_is_full_again() -> None:
     assert retry_after({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}) == 1.0
     assert retry_after({"x-ratelimit-remaining-requests": "5", "x-ratelimit-reset-requests": "1s"}) is None
+
+
+EPOCH = "1790000000"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": EPOCH},
+        {"retry-after-ms": f"{EPOCH}000"},
+        {"retry-after": "2d"},
+        {"retry-after": "Fri, 27 Nov 2026 10:00:30 GMT", "date": "Fri, 20 Nov 2026 10:00:00 GMT"},
+        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": EPOCH},
+    ],
+)
+def test_more_than_a_day_is_a_date_or_nonsense_and_asks_for_nothing(headers: dict[str, str]) -> None:
+    assert retry_after(headers) is None
+    assert retry_after({}, "Please try again in 9d") is None

@@ -181,6 +181,24 @@ def test_an_attempt_ends_when_the_server_is_silent_and_when_it_takes_too_long(
         embed(model, ["a"])
 
 
+RESETS = {
+    f"x-ratelimit-{part}-{name}": value
+    for name in ("requests", "tokens")
+    for part, value in {"limit": "60", "remaining": "0", "reset": "1790000000"}.items()
+}
+
+
+@pytest.mark.parametrize("headers", [{"retry-after": "1790000000"}, RESETS], ids=["Retry-After", "reset"])
+@pytest.mark.parametrize("status", [200, 429])
+def test_an_epoch_is_no_pause(
+    model: ExampleEmbedding, server: ExampleServer, embed: Embed, status: int, headers: dict[str, str]
+) -> None:
+    server.inject(Fault(headers=headers) if status == 200 else Fault(status, b"slow down", headers))
+    assert np.array_equal(embed(model, ["a"]), server.vectors(["a"]))
+    assert np.array_equal(embed(model, ["b"]), server.vectors(["b"]))
+    assert len(server.requests) == (2 if status == 200 else 3)
+
+
 def test_a_server_that_is_not_there_is_said_in_words(embed: Embed) -> None:
     with (
         ExampleEmbedding(api_key=KEY, api_base="http://127.0.0.1:9/v1", max_retries=0) as model,

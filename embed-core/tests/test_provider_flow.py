@@ -244,3 +244,11 @@ def test_documents_go_as_far_apart_as_reading_an_answer_takes_and_queries_at_onc
     flow.leave(second)
     flow.leave(query)
     assert flow.ask(first=False, tokens=1, inputs=100).granted_at == 1.0  # nothing is in flight, so nothing to read
+
+
+@pytest.mark.parametrize("reset", ["1790000000", "2d"])
+def test_a_reset_after_more_than_a_day_is_no_pause(flow: FlowControl, reset: str) -> None:
+    told = {"limit": "60", "remaining": "0", "reset": reset}
+    for name in ("requests", "tokens"):
+        flow.observe({f"x-ratelimit-{part}-{name}": value for part, value in told.items()})
+    assert granted(go(flow)) == [True]
