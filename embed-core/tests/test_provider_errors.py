@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from embed_core.errors import (
     AuthenticationError,
@@ -13,7 +15,7 @@ from embed_core.errors import (
     QuotaExceededError,
     RateLimitError,
 )
-from embed_core.provider import Endpoint, Refusal
+from embed_core.provider import Endpoint, Refusal, refusal
 
 KEY = "sk-this-key-stays-at-home"
 HERE = Endpoint("m", "http://here/v1", KEY)
@@ -75,6 +77,17 @@ def test_an_answer_of_several_lines_is_one_line() -> None:
 
 def test_a_long_answer_is_shortened() -> None:
     assert len(str(Refusal.read(500, {}, "x" * 10_000).as_error(HERE))) < 500
+
+
+@pytest.mark.parametrize("form", [str, lambda said: {"error": {"message": said}}, lambda said: {"detail": [said]}])
+def test_only_the_beginning_of_a_long_answer_is_searched(form: Callable[[str], object]) -> None:
+    said = "unknown parameter" + " x" * 100_000 + " too many tokens for the input"
+    error = Refusal.read(400, {}, form(said)).as_error(HERE)
+    assert type(error) is ProviderError
+    answer = refusal(error)
+    assert answer is not None
+    assert "unknown parameter" in answer.message
+    assert len(answer.message) <= 4096
 
 
 def test_an_endpoint_shows_no_key() -> None:

@@ -32,6 +32,7 @@ _TOO_LONG = re.compile(
 _ABOUT_INPUT = re.compile(r"\binputs?\b(?! should be| are not permitted| type)|empty string", re.IGNORECASE)
 _PYDANTIC = re.compile(r"""["']loc["']: ?[\[(](.{0,200}?)[\])], ["']msg["']: ?(["'])(.{0,300}?)\2""")
 _NAMED = re.compile(r"\binput\[(\d+)\]")
+_READ = 4096  # characters of an answer's words: searching them takes time, and the rest repeats the inputs
 _SHOWN = 300
 _SHORTEST_SECRET = 8
 
@@ -134,7 +135,7 @@ class Refusal:
         # Google has the status there, and a word elsewhere
         words = [name for name in names if name and not name.isdecimal()] or [*filter(None, names), ""]
         code = next((word for word in words if word in _QUOTA | _BUSY), words[0])
-        message = _without_echo(str(inner.get("message") or inner.get("detail") or inner))
+        message = _without_echo(str(inner.get("message") or inner.get("detail") or inner)[:_READ])
         if status < 300:  # a gateway wraps an error in a success
             status = next((int(name) for name in names if name.isdecimal() and 400 <= int(name) < 600), 502)
         return cls(status, code, message, headers)
