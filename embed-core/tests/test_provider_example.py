@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -167,8 +169,16 @@ def test_a_failure_that_can_pass_is_tried_again(
     assert len(server.requests) == 2
 
 
+DRIPPING_ERROR = Fault(status=400, body=b"no " * 1000, wire="drip")
+
+
 @pytest.mark.parametrize(
-    ("limits", "fault"), [({"timeout": 0.1}, faults.hang()), ({"attempt_timeout": 0.1}, faults.drip())]
+    ("limits", "fault"),
+    [
+        ({"timeout": 0.1}, faults.hang()),
+        ({"attempt_timeout": 0.1}, faults.drip()),
+        ({"attempt_timeout": 0.1}, DRIPPING_ERROR),
+    ],
 )
 def test_an_attempt_ends_when_the_server_is_silent_and_when_it_takes_too_long(
     server: ExampleServer, embed: Embed, limits: dict[str, float], fault: Fault
@@ -179,6 +189,39 @@ def test_an_attempt_ends_when_the_server_is_silent_and_when_it_takes_too_long(
         pytest.raises(ProviderTimeoutError, match="no answer in time"),
     ):
         embed(model, ["a"])
+
+
+SPACES = b" " * (64 << 20)
+LONG: dict[str, Fault] = {
+    "packed": Fault(body=gzip.compress(SPACES), headers={"content-encoding": "gzip"}),
+    "plain": Fault(body=SPACES),
+}
+
+
+@pytest.mark.parametrize("fault", LONG.values(), ids=LONG)
+@pytest.mark.parametrize(("status", "words"), [(200, "answered more than 8 MiB"), (400, "the request was refused")])
+def test_an_answer_is_read_and_unpacked_no_further_than_one_can_be_long(
+    model: ExampleEmbedding, server: ExampleServer, embed: Embed, fault: Fault, status: int, words: str
+) -> None:
+    server.inject(None, replace(fault, status=status))
+    embed(model, ["a"])
+    tracemalloc.start()
+    try:
+        with pytest.raises(EmbedError, match=words) as caught:
+            embed(model, ["b"])
+        assert tracemalloc.get_traced_memory()[1] < len(SPACES)
+    finally:
+        tracemalloc.stop()
+    assert isinstance(caught.value, EmbeddingIntegrityError if status == 200 else ProviderError)
+    assert len(server.requests) == 2
+
+
+def test_a_packed_answer_is_unpacked(model: ExampleEmbedding, server: ExampleServer, embed: Embed) -> None:
+    embed(model, ["a"])
+    plain = server.answer(server.requests[0], None)
+    assert server.requests[0].headers["accept-encoding"] == "gzip"
+    server.inject(replace(plain, body=gzip.compress(plain.body or b""), headers={"content-encoding": "gzip"}))
+    assert np.array_equal(embed(model, ["b"]), server.vectors(["a"]))
 
 
 RESETS = {

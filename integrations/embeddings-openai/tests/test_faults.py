@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import TypeAlias
 
 import numpy as np
+import openai
 import pytest
 from embed_core import RetryPolicy, Vectors
 from embed_core.errors import (
@@ -28,6 +32,7 @@ from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
 
+KEY = "sk-this-key-stays-at-home"
 TEXTS = ["one", "two", "three", "four"]
 ATTEMPTS = 4
 
@@ -222,6 +227,53 @@ def test_a_server_that_hangs_is_given_up(in_twos: OpenAIEmbedding, server: FakeE
     server.inject_when(lambda request: True, faults.hang())
     with pytest.raises(ProviderTimeoutError, match="raise `timeout`"):
         embed(in_twos, ["other"])
+
+
+SPACES = b" " * (64 << 20)
+LONG: dict[str, Fault] = {
+    "packed": Fault(body=gzip.compress(SPACES), headers={"content-encoding": "gzip"}),
+    "plain": Fault(body=SPACES),
+}
+
+
+@pytest.mark.parametrize("fault", LONG.values(), ids=LONG)
+@pytest.mark.parametrize(("status", "words"), [(200, "answered more than 8 MiB"), (400, "the request was refused")])
+def test_an_answer_is_read_and_unpacked_no_further_than_one_can_be_long(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, fault: Fault, status: int, words: str
+) -> None:
+    server.inject(None, replace(fault, status=status))
+    embed(model, ["a"])
+    tracemalloc.start()
+    try:
+        with pytest.raises(EmbedError, match=words) as caught:
+            embed(model, ["b"])
+        assert tracemalloc.get_traced_memory()[1] < len(SPACES)
+    finally:
+        tracemalloc.stop()
+    assert isinstance(caught.value, EmbeddingIntegrityError if status == 200 else ProviderError)
+    assert len(server.requests) == 2
+
+
+def test_a_packed_answer_is_unpacked(model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:
+    embed(model, ["a"])
+    plain = server.answer(server.requests[0], None)
+    assert server.requests[0].headers["accept-encoding"] == "gzip"
+    server.inject(replace(plain, body=gzip.compress(plain.body or b""), headers={"content-encoding": "gzip"}))
+    assert np.array_equal(embed(model, ["b"]), server.vectors(["a"]))
+
+
+def test_a_client_of_the_users_reads_its_other_answers_whole(server: FakeEmbeddingServer) -> None:
+    seen: list[int] = []
+    with openai.DefaultHttpxClient(
+        event_hooks={"response": [lambda response: seen.append(response.status_code)]}
+    ) as own:
+        for _ in range(2):
+            model = OpenAIEmbedding(api_key=KEY, api_base=server.base_url, http_client=own, max_retries=0)
+            assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
+        server.inject(LONG["plain"])
+        assert len(own.post(f"{server.base_url}/embeddings", json={}).content) == len(SPACES)
+    assert seen == [200] * 3
+    assert len(own.event_hooks["response"]) == 2
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

@@ -117,11 +117,14 @@ def test_a_timeout_in_the_arguments_is_that_of_the_request_and_no_part_of_the_sp
     assert make(timeout=0.1).fingerprint == make().fingerprint != make(user="me").fingerprint
 
 
+@pytest.mark.parametrize("fault", [faults.drip(), faults.Fault(status=400, body=b"no " * 1000, wire="drip")])
 @pytest.mark.parametrize("colour", ["sync", "async", "async by aiohttp"])
-def test_an_attempt_ends_though_the_server_drips_on(server: FakeEmbeddingServer, colour: str) -> None:
+def test_an_attempt_ends_though_the_server_drips_on(
+    server: FakeEmbeddingServer, colour: str, fault: faults.Fault
+) -> None:
     import openai
 
-    server.inject(faults.drip())
+    server.inject(fault)
     client = openai.DefaultAioHttpClient if colour == "async by aiohttp" else None
     with (
         OpenAIEmbedding(

@@ -7,6 +7,7 @@ Requests go by httpx (extra `http`), unless an integration brings a `Transport` 
 """
 
 from embed_core.provider._api import APIEmbedding
+from embed_core.provider._body import ACCEPTED, atake, take
 from embed_core.provider._clients import ClientPool, Lease, PerLoop
 from embed_core.provider._connected import Server
 from embed_core.provider._decoding import decode, positions, token_usage
@@ -22,6 +23,7 @@ from embed_core.provider._transport import HTTPTransport, Reply, Transport
 from embed_core.provider._usage import Usage
 
 __all__ = [
+    "ACCEPTED",
     "APIEmbedding",
     "Address",
     "BatchJobs",
@@ -44,12 +46,14 @@ __all__ = [
     "Transport",
     "Usage",
     "address",
+    "atake",
     "decode",
     "positions",
     "refusal",
     "revealed",
     "sendable",
     "sends_key",
+    "take",
     "token_usage",
     "unit",
 ]

@@ -132,7 +132,7 @@ class APIEmbedding(Connected):
         exchange = Exchange(self, server.endpoint, server.abilities, kind, inputs)
         while exchange.response is None:
             try:
-                exchange.answered(server.post(self._path(kind), exchange.body))
+                exchange.answered(server.post(self._path(kind), exchange.body, len(inputs)))
             except EmbedError as error:
                 if not exchange.refused(error):
                     raise
@@ -144,7 +144,7 @@ class APIEmbedding(Connected):
         exchange = Exchange(self, server.endpoint, server.abilities, kind, inputs)
         while exchange.response is None:
             try:
-                exchange.answered(await server.apost(self._path(kind), exchange.body))
+                exchange.answered(await server.apost(self._path(kind), exchange.body, len(inputs)))
             except EmbedError as error:
                 if not exchange.refused(error):
                     raise

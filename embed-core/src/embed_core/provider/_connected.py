@@ -16,7 +16,8 @@ from pydantic import Field, PrivateAttr
 
 from embed_core._base import BaseEmbedding
 from embed_core._types import OPERATIONAL, Kind
-from embed_core.errors import AuthenticationError, ConfigurationError, EmbedError
+from embed_core.errors import AuthenticationError, ConfigurationError, EmbeddingIntegrityError, EmbedError
+from embed_core.provider._body import BYTES_OF_A_NUMBER, FLOOR, LARGEST_DIMENSION, Bounds, in_force
 from embed_core.provider._clients import ClientPool
 from embed_core.provider._errors import Endpoint
 from embed_core.provider._flow import FlowControl
@@ -33,6 +34,7 @@ class Server:
 
     Attributes:
         options: the user's own `headers`, `params` and `timeout` of every request.
+        row_bytes: bytes that one vector may take in an answer.
     """
 
     endpoint: Endpoint
@@ -40,28 +42,45 @@ class Server:
     flow: FlowControl
     abilities: Capabilities
     options: Mapping[str, Any] = field(default_factory=dict)
+    row_bytes: int = LARGEST_DIMENSION * BYTES_OF_A_NUMBER
 
-    def post(self, path: str, body: Any) -> Reply:
-        """Send one request; raise an `EmbedError` where it fails."""
+    def post(self, path: str, body: Any, rows: int) -> Reply:
+        """Send one request for so many vectors; raise an `EmbedError` where it fails."""
+        bounds = Bounds(FLOOR + rows * self.row_bytes, self.transport.attempt_timeout)
+        before = in_force.set(bounds)
         try:
             reply = self.transport.post(path, body, self.options)
         except EmbedError:
             raise
         except Exception as error:
             raise self.meaning(error) from error
+        finally:
+            in_force.reset(before)
+        if len(reply.content) > bounds.most:
+            raise self._too_long(bounds)
         self.flow.observe(reply.headers)
         return reply
 
-    async def apost(self, path: str, body: Any) -> Reply:
+    async def apost(self, path: str, body: Any, rows: int) -> Reply:
         """Send one request; see `post`."""
+        bounds = Bounds(FLOOR + rows * self.row_bytes)
+        before = in_force.set(bounds)
         try:
             reply = await self.transport.apost(path, body, self.options)
         except EmbedError:
             raise
         except Exception as error:
             raise self.meaning(error) from error
+        finally:
+            in_force.reset(before)
+        if len(reply.content) > bounds.most:
+            raise self._too_long(bounds)
         self.flow.observe(reply.headers)
         return reply
+
+    def _too_long(self, bounds: Bounds) -> EmbeddingIntegrityError:
+        words = f"answered more than {bounds.most >> 20} MiB, too much for the vectors of one request"
+        return EmbeddingIntegrityError(f"{self.endpoint} {words}; check `api_base`")
 
     def meaning(self, error: Exception) -> EmbedError:
         """Return the error of our tree for an exception of the transport."""
@@ -150,7 +169,9 @@ class Connected(BaseEmbedding):
         self._require_in_service()
         where = self._endpoint()
         flow = FlowControl.of(where.base_url, where.secret, where.model)
-        return Server(where, self._transport(where), flow, self._capabilities(), self._options())
+        known = self._known()  # not `dimensions`: some servers ignore it and answer whole vectors
+        row_bytes = ((known and known.dimension) or LARGEST_DIMENSION) * BYTES_OF_A_NUMBER
+        return Server(where, self._transport(where), flow, self._capabilities(), self._options(), row_bytes)
 
     def _changed(self, name: str) -> None:
         super()._changed(name)

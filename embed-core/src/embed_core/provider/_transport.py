@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from embed_core.errors import IntegrationNotInstalledError
+from embed_core.provider._body import ACCEPTED, atake, take
 from embed_core.provider._clients import ClientPool
 from embed_core.provider._settings import headers_of
 
@@ -26,7 +26,7 @@ class Transport(ABC):
     """Carries requests to one server.
 
     It raises the exceptions of its library, those for a refused request with a `response`; `Endpoint.meaning` turns
-    them into errors of ours.
+    them into errors of ours. It reads answers by `take` and `atake`, which end a sync request and cut long answers.
 
     Attributes:
         clients: the library's clients.
@@ -48,19 +48,6 @@ class Transport(ABC):
     def connection_errors(self) -> tuple[type[Exception], ...]:
         """Return the exceptions that mean that there was no answer."""
 
-    def read(self, chunks: Iterable[bytes], began: float) -> bytes:
-        """Return an answer that arrives in chunks.
-
-        Raises:
-            TimeoutError: the request that `began` at that moment of `time.monotonic()` takes too long.
-        """
-        content, limit = [], self.attempt_timeout
-        for chunk in chunks:
-            content.append(chunk)
-            if limit is not None and time.monotonic() - began > limit:
-                raise TimeoutError(f"no whole answer within {limit:g} seconds")
-        return b"".join(content)
-
 
 @dataclass(frozen=True, slots=True)
 class HTTPTransport(Transport):
@@ -79,18 +66,23 @@ class HTTPTransport(Transport):
     timeout: float
 
     def post(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
-        began = time.monotonic()
         with self.clients.shared() as client, client.stream(**self._asked(path, body, options)) as response:
-            if not response.is_success:
-                response.read()
-                response.raise_for_status()
-            return Reply(self.read(response.iter_bytes(), began), response.headers)
+            take(response)
+            content = response.read()
+        response.raise_for_status()
+        return Reply(content, response.headers)
 
     async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
-        async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
-            response = await client.request(**self._asked(path, body, options))
-            response.raise_for_status()
-            return Reply(response.content, response.headers)
+        asked = self._asked(path, body, options)
+        async with (
+            self.clients.lease() as client,
+            asyncio.timeout(self.attempt_timeout),
+            client.stream(**asked) as response,
+        ):
+            await atake(response)
+            content = await response.aread()
+        response.raise_for_status()
+        return Reply(content, response.headers)
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""
@@ -104,7 +96,7 @@ class HTTPTransport(Transport):
         return httpx.TransportError, httpx.InvalidURL
 
     def _asked(self, path: str, body: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        headers = headers_of(self.headers, options.get("headers", {}))
+        headers = headers_of(self.headers, options.get("headers", {}), {} if body is None else ACCEPTED)
         asked = {"method": "POST", "url": self.base_url + path, "timeout": self.timeout, "follow_redirects": False}
         return {**asked, **({} if body is None else {"json": body}), **options, "headers": headers}
 

@@ -10,11 +10,21 @@ from typing import Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind, ProviderResponse
 from embed_core.errors import EmbedError
-from embed_core.provider import APIEmbedding, Endpoint, NoVectorsError, decode, positions, refusal, token_usage
+from embed_core.provider import (
+    APIEmbedding,
+    Endpoint,
+    NoVectorsError,
+    atake,
+    decode,
+    positions,
+    refusal,
+    take,
+    token_usage,
+)
 from pydantic import Field
 
 from embeddings_openai._models import KNOWN, LIMITS
-from embeddings_openai._transport import SDKTransport, spelled
+from embeddings_openai._transport import SDKTransport, reading_by, spelled
 
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "timeout": "timeout"}
 
@@ -103,7 +113,7 @@ class OpenAIProtocol(APIEmbedding):
         settings["default_headers"] = {**settings.get("default_headers", {}), **spelled(self._headers())}
         cls, acls = self._client_classes()
         return SDKTransport(
-            self._clients(partial(_client, cls, settings), partial(_client, acls, settings)), self.attempt_timeout
+            self._clients(partial(_client, cls, settings), partial(_aclient, acls, settings)), self.attempt_timeout
         )
 
     def _origin(self) -> Any:
@@ -122,5 +132,13 @@ class OpenAIModel(OpenAIProtocol):
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=2048)
 
 
-def _client(cls: Any, settings: Mapping[str, Any], http_client: Any) -> Any:
-    return cls(**settings, http_client=http_client)
+def _client(cls: Any, settings: Mapping[str, Any], given: Any) -> Any:
+    import openai
+
+    return cls(**settings, http_client=reading_by(take, openai.DefaultHttpxClient() if given is None else given))
+
+
+def _aclient(cls: Any, settings: Mapping[str, Any], given: Any) -> Any:
+    import openai
+
+    return cls(**settings, http_client=reading_by(atake, openai.DefaultAsyncHttpxClient() if given is None else given))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from embed_core.provider import Reply, Transport
+from embed_core.provider import ACCEPTED, Reply, Transport
 
 _OWN = {"follow_redirects": False}  # texts and headers with keys would go along
 
@@ -22,36 +21,33 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
-        began = time.monotonic()
-        headers = {**options.get("headers", {}), "X-Stainless-Raw-Response": "stream"}
-        own = {**options, **_OWN, "headers": headers}
+        own = {**options, **_OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
         with self.clients.shared() as client:
             answer = client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
-            response = answer.http_response
-            try:
-                return Reply(self.read(response.iter_bytes(), began), response.headers)
-            except TimeoutError:
-                raise
-            except Exception as error:  # the SDK turns only errors before the body into its own
-                kind = openai.APITimeoutError if "Timeout" in type(error).__name__ else openai.APIConnectionError
-                raise kind(request=response.request) from error
-            finally:
-                response.close()
+        return Reply(answer.content, answer.response.headers)
 
     async def apost(self, path: str, body: Any, options: Mapping[str, Any]) -> Reply:
         """Send a JSON body; see `Transport`."""
         import openai
 
-        own = {**options, **_OWN}
+        own = {**options, **_OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
         async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
             answer = await client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
-            return Reply(answer.content, answer.response.headers)
+        return Reply(answer.content, answer.response.headers)
 
     def connection_errors(self) -> tuple[type[Exception], ...]:
         """Return the SDK's own; see `Transport`."""
         import openai
 
         return (openai.APIConnectionError,)
+
+
+def reading_by(hook: Any, http_client: Any) -> Any:
+    """Return an HTTP client with a response hook that reads answers first: the SDK would read all of them."""
+    hooks = http_client.event_hooks
+    if hook not in hooks["response"]:
+        http_client.event_hooks = {**hooks, "response": [hook, *hooks["response"]]}
+    return http_client
 
 
 def without_openais_headers() -> dict[str, Any]:
