@@ -1,11 +1,12 @@
 """An answer that does not fit the question is a named error, on every path."""
 
 import asyncio
-from typing import ClassVar
+from io import BytesIO
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from embed_core import ProviderResponse
+from embed_core import BaseEmbedding, BaseSparseEmbedding, MultiModalEmbedding, ProviderResponse
 from embed_core.errors import (
     AuthenticationError,
     EmbeddingIntegrityError,
@@ -294,3 +295,70 @@ def test_an_array_that_a_hook_uses_again_changes_no_vector(tmp_path, batch, stor
         assert np.array_equal(vectors, ScriptedEmbedding(embed_dim=6).embed_texts(texts))
     if cache is not None:
         cache.close()
+
+
+class OneBuffer:
+    """Single hooks that write every vector into the same buffer."""
+
+    _buffer: ClassVar[Any] = np.zeros(2, np.float32)
+
+    def _single(self, one):
+        content = one.getvalue() if isinstance(one, BytesIO) else one
+        self._buffer[:] = [len(content), 1]
+        return self._buffer
+
+    def _get_text_embedding(self, text):
+        return self._single(text)
+
+    def _get_query_embedding(self, query):
+        return self._single(query)
+
+    def _get_image_embedding(self, image):
+        return self._single(image)
+
+
+class OneBufferAsync(OneBuffer):
+    async def _aget_text_embedding(self, text):
+        return self._single(text)
+
+    async def _aget_query_embedding(self, query):
+        return self._single(query)
+
+
+class OneList(OneBuffer):
+    _buffer: ClassVar[Any] = [0.0, 0.0]
+
+
+class OneBufferSparse(OneBuffer):
+    def _single(self, one):
+        return np.arange(2), super()._single(one)
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["text", "query"])
+@pytest.mark.parametrize("hooks", [OneBuffer, OneBufferAsync, OneList])
+def test_single_hooks_may_use_one_buffer_again(hooks, kind, colour):
+    class Model(hooks, BaseEmbedding):
+        pass
+
+    batch = getattr(Model(), f"{'a' if colour == 'async' else ''}get_{kind}_embedding_batch")(["a", "bb"])
+    assert (asyncio.run(batch) if colour == "async" else batch) == [[1, 1], [2, 1]]
+
+
+def test_an_image_hook_may_use_one_buffer_again():
+    class Model(OneBuffer, MultiModalEmbedding):
+        pass
+
+    small, large = (np.full((size, size, 3), 7, np.uint8) for size in (1, 9))
+    one, other = (Model().get_image_embedding(image) for image in (small, large))
+    assert one != other
+    assert Model().get_image_embedding_batch([small, large]) == [one, other]
+
+
+@pytest.mark.parametrize("hook", ["text", "query"])
+def test_a_sparse_hook_may_use_one_buffer_again(hook):
+    class Model(OneBufferSparse, BaseSparseEmbedding):
+        pass
+
+    vectors = getattr(Model(), f"get_{hook}_embedding_batch")(["a", "bb"])
+    assert [dict(vector) for vector in vectors] == [{0: 1, 1: 1}, {0: 2, 1: 1}]

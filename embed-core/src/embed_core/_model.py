@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from os import PathLike
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -33,6 +34,11 @@ def _or_one(workers: Any) -> Any:
 
 def _as_store(value: Any) -> Any:
     return SQLiteKVStore(value) if isinstance(value, str | PathLike) else value
+
+
+def own(vector: Any) -> Any:
+    """Return a copy of a single hook's vector, as the hook may use its array again for the next input."""
+    return list(vector) if type(vector) is list else deepcopy(vector)
 
 
 def default_hook(fn: F) -> F:
@@ -183,11 +189,11 @@ class Model(Config, ABC):
 
     @default_hook
     def _get_query_embeddings(self, queries: list[str]) -> Answers:
-        return [self._get_query_embedding(query) for query in queries]
+        return [own(self._get_query_embedding(query)) for query in queries]
 
     @default_hook
     def _get_text_embeddings(self, texts: list[str]) -> Answers:
-        return [self._get_text_embedding(text) for text in texts]
+        return [own(self._get_text_embedding(text)) for text in texts]
 
     @default_hook
     async def _aget_query_embedding(self, query: str) -> Answer:
@@ -267,7 +273,7 @@ class Model(Config, ABC):
         """Embed a batch from async code by the best hook there is, without blocking the event loop."""
         if self._wrote(f"_aget_{kind}_embedding") and not self._wrote(f"_get_{kind}_embeddings"):
             single = getattr(self, f"_aget_{kind}_embedding")
-            return [await single(one) for one in inputs]
+            return [own(await single(one)) for one in inputs]
         batch: Callable[[list[Any]], Answers] = getattr(self, f"_get_{kind}_embeddings")
         return await in_thread(lambda: batch(inputs))
 

@@ -11,7 +11,7 @@ from embed_core._base import BaseEmbedding, NodeT
 from embed_core._engine import array, lists, only, run, runner
 from embed_core._images import ImageLoader, ImageUrls
 from embed_core._io import IO, Asyncio, Blocking, drive
-from embed_core._model import default_hook
+from embed_core._model import default_hook, own
 from embed_core._threads import in_thread
 from embed_core._types import OPERATIONAL, Answer, Answers, Embedding, Kind, OnError, Vectors
 from embed_core.errors import EmbedError
@@ -38,7 +38,7 @@ class MultiModalEmbedding(BaseEmbedding):
 
     @default_hook
     def _get_image_embeddings(self, images: list[BytesIO]) -> Answers:
-        return [self._get_image_embedding(image) for image in images]
+        return [own(self._get_image_embedding(image)) for image in images]
 
     @default_hook
     async def _aget_image_embedding(self, image: BytesIO) -> Answer:
