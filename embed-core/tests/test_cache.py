@@ -3,15 +3,16 @@
 import asyncio
 import sqlite3
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from embed_core import MockEmbedding
+from embed_core import Document, IngestionPipeline, MockEmbedding
 from embed_core._engine import cache_of
 from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError, ConfigurationError
-from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
+from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -194,6 +195,50 @@ def test_a_store_that_fails_is_reported_once_and_left_alone_for_a_while(embed, c
     (told,) = caplog.records
     assert told.getMessage() == "the embeddings cache failed and is bypassed for 60 seconds: the disk is gone"
     assert (told.name, told.levelname, bool(told.exc_info)) == ("embed_core.cache", "WARNING", False)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenBrokenStore(KVStore):
+    """A user's own store that takes no new attribute, and fails."""
+
+    asked: list[int]
+
+    def _fail(self, *_):
+        self.asked.append(1)
+        raise OSError("the disk is gone")
+
+    get_many = put_many = delete_many = clear = __len__ = size_in_bytes = _fail
+
+
+class UnhashableBrokenStore(FrozenBrokenStore):
+    __hash__ = None
+
+
+class DuckStore:
+    """A user's own store that is no subclass; without a hash, and without a place for a weak reference."""
+
+    __slots__ = ("asked",)
+    __hash__ = None
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    get_many = put_many = keep_many = delete_many = FrozenBrokenStore._fail
+
+
+@pytest.mark.parametrize("make", [FrozenBrokenStore, UnhashableBrokenStore])
+def test_a_store_that_fails_need_not_take_an_attribute_or_have_a_hash(make, embed, caplog):
+    store = make([])
+    model = MockEmbedding(embeddings_cache=store, embed_batch_size=1)
+    assert same_bits(embed(model, ["a", "b"]), MockEmbedding().embed_texts(["a", "b"]))
+    assert (len(store.asked), len(caplog.records)) == (1, 1)
+
+
+def test_a_store_that_fails_need_not_be_a_subclass(caplog):
+    store = DuckStore([])
+    (node,) = IngestionPipeline([MockEmbedding()], cache=store).run(documents=[Document(text="a")])
+    assert node.embedding == MockEmbedding().get_text_embedding("a")
+    assert (len(store.asked), len(caplog.records)) == (1, 1)
 
 
 def test_a_store_that_works_again_is_used_again(embed):

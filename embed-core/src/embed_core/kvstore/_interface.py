@@ -7,7 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from embed_core._io import IO
 
@@ -24,8 +24,6 @@ class KVStore(ABC):
 
     rest_seconds: float = 60.0
     """How long embedding continues without the store after it has failed, so that a lock costs one wait in all."""
-
-    _rests_until: float = -math.inf
 
     @abstractmethod
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -59,21 +57,36 @@ class KVStore(ABC):
         """Close files and connections; the next use opens them again."""
 
 
+_resting: dict[int, tuple[Any, float]] = {}
+"""Stores that failed, and until when they rest, by id; holding a store keeps its id from another.
+
+It is not kept in the store, because a user's own may be frozen, without a hash, or no subclass of `KVStore`.
+"""
+
+
 def attempt(store: KVStore, action: Callable[[], T], otherwise: T) -> T:
     """Return the result of `action`, which uses the store; where the store fails, or failed lately, `otherwise`."""
-    if time.monotonic() < store._rests_until:
+    if time.monotonic() < _end_of_rest(store):
         return otherwise
     try:
         return action()
     except Exception as error:  # a cache never loses or blocks an embedding
         now = time.monotonic()
-        if now >= store._rests_until:  # else another thread has told it meanwhile
-            store._rests_until = now + store.rest_seconds
+        if now >= _end_of_rest(store):  # else another thread has told it meanwhile
+            for key, (_, end) in list(_resting.items()):
+                if end <= now:
+                    _resting.pop(key, None)
+            seconds = getattr(store, "rest_seconds", KVStore.rest_seconds)
+            _resting[id(store)] = (store, now + seconds)
             message = "the embeddings cache failed and is bypassed for %g seconds: %s"
-            _log.warning(message, store.rest_seconds, error, exc_info=_log.isEnabledFor(logging.DEBUG))
+            _log.warning(message, seconds, error, exc_info=_log.isEnabledFor(logging.DEBUG))
         return otherwise
+
+
+def _end_of_rest(store: KVStore) -> float:
+    return _resting.get(id(store), (store, -math.inf))[1]
 
 
 async def visit(store: KVStore, io: IO, fn: Callable[[], T]) -> T:
     """Run `fn`, which uses the store: directly where the store is in memory, else as `io` runs calls that may wait."""
-    return await io.call(fn) if store.waits else fn()
+    return await io.call(fn) if getattr(store, "waits", KVStore.waits) else fn()
