@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from embed_core import Document, IngestionPipeline, MockEmbedding
-from embed_core._engine import cache_of
+from embed_core._engine import cache_of, run
+from embed_core._io import Blocking, drive
+from embed_core._progress import progress
 from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError, ConfigurationError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
@@ -406,3 +408,16 @@ def test_a_progress_bar_counts_hits_too(store, capsys):
     model.embed_texts(["a", "b"])
     model.embed_texts(["a", "b", "c", "c"], show_progress=True)
     assert "4/4" in capsys.readouterr().err
+
+
+def test_what_is_not_sent_moves_the_bar_but_is_no_speed(store):
+    model = MockEmbedding(embeddings_cache=store)
+    model.embed_texts(["a", "b"])
+    bar = progress("text", 4, show=True)
+    drive(run(model, Blocking(), "text", ["a", "b"], show_progress=bar))
+    shown = bar._bar.format_dict
+    assert (shown["n"], shown["initial"], bar._bar.last_print_n) == (2, 2, 2)
+    drive(run(model, Blocking(), "text", ["c", "c"], show_progress=bar))
+    shown = bar._bar.format_dict
+    bar.close()
+    assert (shown["n"], shown["n"] - shown["initial"]) == (4, 1)

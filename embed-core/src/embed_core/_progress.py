@@ -25,6 +25,9 @@ class _Bar(Progress):
     def advance(self, count: int) -> None:
         self._draw(lambda: self._bar.update(count))
 
+    def skip(self, count: int) -> None:
+        self._draw(lambda: self._skip(count))
+
     def extend(self, count: int) -> None:
         self._draw(lambda: self._extend(count))
 
@@ -33,6 +36,12 @@ class _Bar(Progress):
 
     def close(self) -> None:
         self._draw(self._bar.close)
+
+    def _skip(self, count: int) -> None:
+        self._bar.initial += count  # a speed is that of `n - initial`, and the latest that of `n - last_print_n`
+        self._bar.n += count
+        self._bar.last_print_n += count
+        self._bar.refresh()
 
     def _extend(self, count: int) -> None:
         if self._bar.total is not None:
@@ -56,6 +65,9 @@ class _Part(Progress):
 
     def advance(self, count: int) -> None:
         self._whole.advance(count)
+
+    def skip(self, count: int) -> None:
+        self._whole.skip(count)
 
     def extend(self, count: int) -> None:
         self._whole.extend(count)

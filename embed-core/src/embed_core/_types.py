@@ -107,6 +107,10 @@ class Progress:
     def advance(self, count: int) -> None:
         """Count `count` more inputs as done."""
 
+    def skip(self, count: int) -> None:
+        """Count `count` more inputs as done that nothing was sent for: they do not count as speed."""
+        self.advance(count)
+
     def extend(self, count: int) -> None:
         """Expect `count` inputs more than were announced."""
 

@@ -32,7 +32,7 @@ class Recalled:
         if listeners := self.listeners():
             await self._tell(request, sum(key in known for key in keys), listeners, io)
         missing = _missing(keys, known)
-        request.progress.advance(len(keys) - len(missing))
+        request.progress.skip(len(keys) - len(missing))
         _log.debug("`%s`: %d of %d inputs are not in the cache", self.model, len(missing), len(keys))
         if not missing:
             return Result.of(_assemble(keys, known))
