@@ -25,7 +25,8 @@ _CREDENTIAL = re.compile(
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _DOUBTFUL = re.compile(r"(?:keys?|tokens?|auth|pat|pwd|sig|signature)$")
 _LIKE_A_KEY = re.compile(  # at some place twelve letters and digits, or twenty letters; or by its beginning
-    r"(?:(?:bearer|basic|token) |(?:sk|pk|hf)[-_])\S{6,}|[\w.~+/=:-]*?(?:(?=[a-z]*\d)[a-z0-9]{12}|[a-z0-9]{20})[\w.~+/=:-]*",
+    r"(?:(?:bearer|basic|token) |(?:sk|pk|hf)[-_])\S{6,}"
+    r"|[\w.~+/=:-]*?(?:(?=[a-z]*\d)[a-z0-9]{12}|[a-z0-9]{20})[\w.~+/=:-]*",
     re.IGNORECASE,
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
