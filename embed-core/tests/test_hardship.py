@@ -638,7 +638,7 @@ def test_ctrl_c_ends_every_kind_of_waiting_and_keeps_finished_batches(press):
     lines = done.stdout.splitlines()
     assert len(lines) == 16
     assert all(line.endswith("kept True") for line in lines), done.stdout
-    assert done.stderr == ""
+    assert [line for line in done.stderr.splitlines() if "trying again in" not in line] == []
 
 
 CTRL_C_WHILE_CLOSING = """

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from embed_core import resolve_embed_model
-from embed_core.errors import ConfigurationError
+from embed_core.errors import ConfigurationError, EmbeddingIntegrityError
 from embed_core.kvstore import MemoryKVStore
 from embeddings_huggingface import HuggingFaceEmbedding, SentenceTransformerEmbedding
 
@@ -139,8 +139,11 @@ def test_static_vectors_work_and_are_cut_to_a_length(tmp_path: Path, wordpiece: 
     theirs = SentenceTransformer(modules=[StaticEmbedding(wordpiece().backend_tokenizer, embedding_dim=6)])
     theirs.save(str(tmp_path))
     model = HuggingFaceEmbedding(model_name=tmp_path, device="cpu")
-    assert np.allclose(model.embed_texts(TEXTS), theirs.encode(TEXTS, show_progress_bar=False), atol=1e-6)
-    assert model._get_text_embeddings(TEXTS).usage == {"tokens": 6 + 1 + 0 + 100}
+    texts = [text for text in TEXTS if text]
+    assert np.allclose(model.embed_texts(texts), theirs.encode(texts, show_progress_bar=False), atol=1e-6)
+    assert model._get_text_embeddings(texts).usage == {"tokens": 6 + 1 + 100}
+    with pytest.raises(EmbeddingIntegrityError, match=r"vector of zeros.* at input 1 "):
+        model.embed_texts(["bread", ""])  # the mean of no tokens
     short = HuggingFaceEmbedding(model_name=tmp_path, device="cpu", max_input_tokens=2)
     assert np.allclose(short.embed_texts(["the wing of bread"]), model.embed_texts(["the wing"]), atol=1e-6)
     mean = HuggingFaceEmbedding(model_name=tmp_path, device="cpu", max_input_tokens=2, long_text="mean")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
 
 from embed_core._io import IO
 from embed_core._result import likeness
-from embed_core._types import Next, Request, Vectors
+from embed_core._types import Next, Progress, Request, Vectors
 from embed_core.errors import EmbedError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Retried:
         result = await attempt()
         later = isinstance(result, EmbedError) and result.retryable
         if later and self.policy.max_retries and likeness(result) != request.outlived:
-            result = await self._again(attempt, result, request, io)
+            result = await self._again(attempt, result, request.progress, io)
             request.progress.note("")
         if isinstance(result, BaseException):
             try:
@@ -72,7 +72,9 @@ class Retried:
                 del result  # else this frame and the error hold each other, and the inputs
         return result
 
-    async def _again(self, attempt: Callable[[], Awaitable[Result]], first: Result, request: Request, io: IO) -> Result:
+    async def _again(
+        self, attempt: Callable[[], Awaitable[Result]], first: Result, progress: Progress, io: IO
+    ) -> Result:
         from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, stop_before_delay
 
         known = [first]
@@ -84,7 +86,7 @@ class Retried:
 
         await AsyncRetrying(
             sleep=io.sleep,
-            before_sleep=partial(self._tell, request),
+            before_sleep=partial(self._tell, progress),  # not the request: tenacity's objects wait for the collector
             retry=retry_if_result(lambda ended: _can_succeed_later(ended[0])),
             wait=self._wait,
             stop=stop_after_attempt(self.policy.max_retries + 1) | stop_before_delay(self.policy.total_seconds),
@@ -92,12 +94,12 @@ class Retried:
         )(resume)
         return ended.pop()
 
-    def _tell(self, request: Request, state: RetryCallState) -> None:
+    def _tell(self, progress: Progress, state: RetryCallState) -> None:
         """Say what failed and how long the wait is, as words: a record of the log must not hold the error."""
         ended: Any = state.outcome
         words = f"trying again in {state.upcoming_sleep:.3g} s, {state.attempt_number} of {self.policy.max_retries}"
         _log.warning("%s; %s", str(ended.result()[0]), words)
-        request.progress.note(words)
+        progress.note(words)
 
     def _wait(self, state: RetryCallState) -> float:
         from tenacity import wait_random_exponential

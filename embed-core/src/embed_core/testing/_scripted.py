@@ -43,7 +43,7 @@ class ScriptedEmbedding(MockEmbedding):
         >>> model = ScriptedEmbedding(script=lambda turn: turn.vectors[:-1])
         >>> model.embed_texts(["one", "two"])
         Traceback (most recent call last):
-        embed_core.errors.EmbeddingIntegrityError: `mock` answered 1 vectors for 2 inputs, at input 0, 1; ...
+        embed_core.errors.EmbeddingIntegrityError: `mock` answered 0 vectors for 1 inputs, which is not used; ...
     """
 
     provider: ClassVar[str | None] = "scripted"
