@@ -8,6 +8,7 @@ import gzip
 import json
 import subprocess
 import sys
+import traceback
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -240,6 +241,20 @@ def test_an_epoch_is_no_pause(
     assert np.array_equal(embed(model, ["a"]), server.vectors(["a"]))
     assert np.array_equal(embed(model, ["b"]), server.vectors(["b"]))
     assert len(server.requests) == (2 if status == 200 else 3)
+
+
+@pytest.mark.parametrize("way", ["online", "job"])
+def test_a_redirect_is_not_followed_and_the_new_address_is_named(
+    model: ExampleEmbedding, server: ExampleServer, embed: Embed, way: str
+) -> None:
+    with ExampleServer() as elsewhere:
+        there = f"{elsewhere.base_url}/there"
+        server.inject_when(lambda request: True, Fault(307, b"", {"location": f"{there}?key=hidden"}))
+        with pytest.raises(ProviderError) as caught:
+            embed(model, ["a"]) if way == "online" else model.embed_batch_job(["a"], poll_seconds=0)
+        assert f"leads to {there}?key=*** but redirects are not followed" in str(caught.value)
+        assert "hidden" not in "".join(traceback.format_exception(caught.value))
+        assert not elsewhere.requests
 
 
 def test_a_server_that_is_not_there_is_said_in_words(embed: Embed) -> None:

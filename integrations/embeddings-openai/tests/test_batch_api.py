@@ -25,6 +25,7 @@ from embed_core.errors import (
 )
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
 from embed_core.testing import Received, faults
+from embed_core.testing.faults import Fault
 from embeddings_openai import OpenAIEmbedding
 from embeddings_openai.testing import FakeEmbeddingServer
 
@@ -83,6 +84,27 @@ def test_a_job_gives_what_online_requests_give(
     assert online(server) == []
     (job,) = server.batches.jobs.values()
     assert (job["endpoint"], job["completion_window"]) == ("/v1/embeddings", "24h")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/files"),
+        ("GET", "/v1/batches"),
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/batches/batch_1"),
+        ("GET", "/v1/files/file-2/content"),
+    ],
+)
+def test_no_request_of_a_job_follows_a_redirect(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, method: str, path: str
+) -> None:
+    with FakeEmbeddingServer() as elsewhere:
+        redirect = Fault(status=307, body=b"", headers={"location": f"{elsewhere.base_url}/there"})
+        server.inject_when(lambda one: (one.method, one.path.partition("?")[0]) == (method, path), redirect)
+        with pytest.raises(ProviderError, match=f"leads to {elsewhere.base_url}/there but redirects are not followed"):
+            embed(model, TEXTS, poll_seconds=0)
+        assert not elsewhere.requests
 
 
 def test_requests_of_a_job_are_as_large_as_the_provider_takes(

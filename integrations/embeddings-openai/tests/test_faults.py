@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import traceback
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import openai
@@ -27,7 +28,7 @@ from embed_core.errors import (
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import faults
 from embed_core.testing.faults import Fault
-from embeddings_openai import OpenAIEmbedding
+from embeddings_openai import AzureOpenAIEmbedding, OpenAICompatibleEmbedding, OpenAIEmbedding
 from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed: TypeAlias = Callable[[OpenAIEmbedding, list[str]], Vectors]
@@ -276,15 +277,38 @@ def test_a_client_of_the_users_reads_its_other_answers_whole(server: FakeEmbeddi
     assert len(own.event_hooks["response"]) == 2
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_takes_no_text_and_no_header_elsewhere(
-    in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, status: int
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("cls", [OpenAIEmbedding, AzureOpenAIEmbedding, OpenAICompatibleEmbedding])
+def test_a_redirect_takes_no_text_and_no_header_elsewhere_and_the_new_address_is_named(
+    server: FakeEmbeddingServer, embed: Embed, cls: type[Any], status: int
 ) -> None:
     with FakeEmbeddingServer() as elsewhere:
-        server.inject(Fault(status=status, body=b"", headers={"location": f"{elsewhere.base_url}/embeddings"}))
-        with pytest.raises(ProviderError, match="redirects are not followed"):
-            embed(in_twos, TEXTS)
+        there = f"{elsewhere.azure_endpoint}/v2/embeddings?version=2"
+        server.inject(Fault(status=status, body=b"", headers={"location": there}))
+        with cls("m", api_key=KEY, api_base=server.base_url) as model, pytest.raises(ProviderError) as caught:
+            embed(model, TEXTS)
+        assert f"the address leads to {there} but redirects are not followed" in str(caught.value)
+        assert len(server.requests) == 1
         assert not elsewhere.requests
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://me:hidden-password@there/v1?key=hidden-key", "leads to https://***@there/v1?key=***"),
+        ("//me:hidden-password@there/v1", "leads to http://***@there/v1"),
+        ("/v2/embeddings?api_key=hidden-key", "/v2/embeddings?api_key=***"),
+        ("https://me:hidden pass@there/v1", "leads to https://***@there/v1"),
+    ],
+)
+def test_a_secret_in_the_new_address_is_not_shown(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, location: str, shown: str
+) -> None:
+    server.inject(Fault(status=307, body=b"", headers={"location": location}))
+    with pytest.raises(ProviderError) as caught:
+        embed(model, ["a"])
+    assert shown in str(caught.value)
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_shuffled_answer_is_put_right(in_twos: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed) -> None:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urljoin
 
 from embed_core._headers import retry_after
-from embed_core._secrets import cleanse
+from embed_core._secrets import cleanse, quoted
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -92,7 +93,15 @@ class Endpoint:
         else:
             meaning = ProviderError(f"{self}: {type(error).__name__}: {self.quote(error)}")
         self.cleanse(error)
+        location = getattr(response, "headers", {}).get("location", "")
+        address = self.elsewhere(location)
+        if (shown := quoted(address)) != address:  # httpx has it in its words
+            cleanse(error, lambda text: text.replace(location, shown))
         return meaning
+
+    def elsewhere(self, location: str) -> str:
+        """Return the whole address that an answer leads to, which may hold a password or key."""
+        return urljoin(self.base_url, "%20".join(location.split()))
 
     def _unreachable(self, error: BaseException) -> EmbedError:
         chain = [*_causes(error)[::-1], error]  # the system's words first: libraries put their own around them
@@ -182,7 +191,8 @@ class Refusal:
                 return "the model is unknown there or not open to this key; check `model`"
             return "nothing answers at this address; check `api_base`, which usually ends in `/v1`"
         if kind is ProviderError and self.status < 400:
-            return "the address leads elsewhere, and redirects are not followed; check `api_base`"
+            there = where.quote(quoted(where.elsewhere(self.headers.get("location", ""))))
+            return f"the address leads to {there} but redirects are not followed; change `api_base` if that is right"
         if kind is AuthenticationError and self.status == 403:
             return "the key may not do this; check its permissions, project and region"
         if kind is AuthenticationError:

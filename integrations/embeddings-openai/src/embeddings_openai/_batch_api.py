@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from embed_core.provider import Job, JobAPI
+
+from embeddings_openai._transport import OWN
 
 _ENDPOINT = "/v1/embeddings"
 _STARTED = {"validating", "in_progress", "finalizing"}
@@ -18,7 +21,7 @@ _DIGEST = "embeddings_openai_sha256"
 
 @dataclass(frozen=True, slots=True)
 class BatchAPI(JobAPI):
-    """The jobs of one account.
+    """The jobs of one account, asked for by the SDK's plain requests: only those can forbid redirects.
 
     Attributes:
         client: lends the SDK's client.
@@ -28,25 +31,43 @@ class BatchAPI(JobAPI):
 
     def upload(self, file: BinaryIO) -> str:
         """Return the id of a new file."""
+        from openai.types import FileObject
+
         with self.client() as client:
-            return str(client.files.create(file=("embeddings.jsonl", file), purpose="batch").id)
+            stored = client.post(
+                "/files",
+                body={"purpose": "batch"},
+                files=[("file", ("embeddings.jsonl", file))],
+                options={**OWN, "headers": {"Content-Type": "multipart/form-data"}},
+                cast_to=FileObject,
+            )
+            return str(stored.id)
 
     def create(self, file_id: str, digest: str) -> str:
         """Start a job, unless one that asks for the same was started but its id got lost; return the id."""
+        from openai.pagination import SyncCursorPage
+        from openai.types import Batch
+
+        latest = {**OWN, "params": {"limit": 100}}
         with self.client() as client:
-            for job in client.batches.list(limit=100).data:
+            for job in client.get("/batches", options=latest, cast_to=SyncCursorPage[Batch]).data:
                 lost = job.status in _STARTED and (job.metadata or {}).get(_DIGEST) == digest
                 if lost or job.input_file_id == file_id:
                     return str(job.id)
-            job = client.batches.create(
-                input_file_id=file_id, endpoint=_ENDPOINT, completion_window="24h", metadata={_DIGEST: digest}
-            )
-            return str(job.id)
+            wanted = {
+                "input_file_id": file_id,
+                "endpoint": _ENDPOINT,
+                "completion_window": "24h",
+                "metadata": {_DIGEST: digest},
+            }
+            return str(client.post("/batches", body=wanted, options=OWN, cast_to=Batch).id)
 
     def retrieve(self, job_id: str) -> Job:
         """Return the state of a job."""
+        from openai.types import Batch
+
         with self.client() as client:
-            job = client.batches.retrieve(job_id)
+            job = client.get(f"/batches/{quote(job_id, safe='')}", options=OWN, cast_to=Batch)
         counts, errors = job.request_counts, (job.errors and job.errors.data) or []
         return Job(
             job.id,
@@ -60,8 +81,11 @@ class BatchAPI(JobAPI):
 
     def content(self, file_id: str) -> bytes:
         """Return the lines of a file."""
+        from openai import HttpxBinaryResponseContent
+
+        path = f"/files/{quote(file_id, safe='')}/content"
         with self.client() as client:
-            return bytes(client.files.content(file_id).content)
+            return bytes(client.get(path, options=OWN, cast_to=HttpxBinaryResponseContent).content)
 
     def line(self, number: str, body: Any) -> Mapping[str, Any]:
         """Return the line for a request."""

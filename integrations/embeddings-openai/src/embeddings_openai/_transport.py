@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from embed_core.provider import ACCEPTED, Reply, Transport
 
-_OWN = {"follow_redirects": False}  # texts and headers with keys would go along
+OWN: Final = {"follow_redirects": False}
+"""Options of every request: texts and headers with keys would go along with a redirect."""
 
 
 class SDKTransport(Transport):
@@ -21,7 +22,7 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
-        own = {**options, **_OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
+        own = {**options, **OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
         with self.clients.shared() as client:
             answer = client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
         return Reply(answer.content, answer.response.headers)
@@ -30,7 +31,7 @@ class SDKTransport(Transport):
         """Send a JSON body; see `Transport`."""
         import openai
 
-        own = {**options, **_OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
+        own = {**options, **OWN, "headers": {**options.get("headers", {}), **ACCEPTED}}
         async with self.clients.lease() as client, asyncio.timeout(self.attempt_timeout):
             answer = await client.post(path, body=body, options=own, cast_to=openai.HttpxBinaryResponseContent)
         return Reply(answer.content, answer.response.headers)
