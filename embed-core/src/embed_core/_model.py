@@ -166,7 +166,7 @@ class Model(Config, ABC):
 
     def _changed(self, name: str) -> None:
         fixed = self._is_fixed()  # then an equal value was assigned
-        if name and not fixed and not self._is_operational(name):
+        if name and not fixed and self._decides_vectors(name):
             self._state = None
 
     # Hooks

@@ -6,6 +6,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from embed_core.errors import (
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent, EmbeddingEvent
 from embed_core.kvstore import MemoryKVStore
 from embed_core.testing import EmbeddingConformance, Received, faults
-from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding
+from embeddings_openai import OpenAICompatibleEmbedding, OpenAIEmbedding, presets
 from embeddings_openai.testing import FakeEmbeddingServer
 
 Embed = Callable[[OpenAICompatibleEmbedding, list[str]], Vectors]
@@ -73,10 +74,54 @@ def test_a_server_without_an_address_is_a_clear_error() -> None:
         OpenAICompatibleEmbedding("e5").get_text_embedding("a")
 
 
-def test_the_address_is_no_part_of_the_space(server: FakeEmbeddingServer) -> None:
-    here = OpenAICompatibleEmbedding("e5", api_base=server.base_url)
-    assert here.fingerprint == OpenAICompatibleEmbedding("e5", api_base="http://elsewhere/v1").fingerprint
-    assert here.fingerprint != OpenAICompatibleEmbedding("e5", query_instruction="query: ").fingerprint
+def space(api_base: str | None = None, **settings: Any) -> str:
+    return OpenAICompatibleEmbedding("e5", api_base=api_base, **settings).fingerprint
+
+
+def test_the_address_is_part_of_the_space() -> None:
+    here = space("http://here/v1")
+    assert here != space("http://elsewhere/v1")
+    assert here != space("http://here:8000/v1")
+    assert here != space("http://here/v2")
+    assert here != space("http://here/v1", query_instruction="query: ")
+    assert presets.VLLMEmbedding("e5").fingerprint != presets.VLLMEmbedding("e5", api_base="http://here/v1").fingerprint
+
+
+@pytest.mark.parametrize("same", ["http://here/v1/", "http://HERE/v1", "HTTP://Here/v1//", None])
+def test_another_form_of_an_address_is_the_same_space(monkeypatch: pytest.MonkeyPatch, same: str | None) -> None:
+    monkeypatch.setenv("OPENAI_COMPATIBLE_BASE_URL", "http://here/v1/")
+    assert space("http://here/v1") == space(same)
+
+
+def test_servers_of_one_name_share_a_space() -> None:
+    ours = space("http://here/v1", server_name="ours")
+    assert ours == space("http://elsewhere/v1", server_name="ours") == space(server_name="ours")
+    assert ours not in {space("http://here/v1"), space("http://here/v1", server_name="theirs")}
+
+
+def test_two_servers_never_give_each_others_vectors_from_a_cache(embed: Embed) -> None:
+    cache = MemoryKVStore()
+    with FakeEmbeddingServer(dimension=16) as one, FakeEmbeddingServer(dimension=8) as other:
+        for server in (one, other, one):
+            with OpenAICompatibleEmbedding("e5", api_base=server.base_url, embeddings_cache=cache) as model:
+                assert np.array_equal(embed(model, TEXTS), server.vectors(TEXTS))
+        assert [len(server.requests) for server in (one, other)] == [1, 1]
+
+
+def test_an_address_is_fixed_after_the_first_call_unless_the_server_has_a_name(server: FakeEmbeddingServer) -> None:
+    model = OpenAICompatibleEmbedding("e5", api_base="http://elsewhere/v1")
+    before, model.api_base = model.fingerprint, server.base_url
+    assert model.fingerprint == space(server.base_url) != before
+    with model:
+        model.embed_texts(["a"])
+        with pytest.raises(ConfigurationError, match=r"`api_base` of .* decides vectors"):
+            model.api_base = "http://elsewhere/v1"
+    with OpenAICompatibleEmbedding("e5", api_base=server.base_url, server_name="ours") as named:
+        named.embed_texts(["a"])
+        with FakeEmbeddingServer(dimension=16) as moved:
+            named.api_base = moved.base_url
+            named.embed_texts(["a"])
+            assert len(moved.requests) == 1
 
 
 # Formats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 import numpy as np
 from embed_core import OPERATIONAL, Kind
@@ -21,7 +22,10 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
 
     Attributes:
         model_name: as the server names it; also accepted as `model`, and as the first argument.
-        api_base: the address, usually ending in `/v1`; by default `OPENAI_COMPATIBLE_BASE_URL`.
+        api_base: the address, usually ending in `/v1`; by default `OPENAI_COMPATIBLE_BASE_URL`. It is part of the
+            space, because many servers answer any name by the one model that they have loaded.
+        server_name: your name for the server, which stands in the space in place of the address: models with the same
+            server name share vectors, wherever they are served.
         api_key: by default `OPENAI_COMPATIBLE_API_KEY`, else none is needed. `OPENAI_API_KEY` is not sent to strangers.
         dimensions: length of the vectors; shortened here and made unit vectors again where the server does not.
         query_instruction: put before every query, for models that want one, such as "query: " for E5.
@@ -40,12 +44,23 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
 
     model_name: str = Field(kw_only=False)
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
+    server_name: str | None = None
     query_instruction: str = ""
     text_instruction: str = ""
     query_body: dict[str, Any] = Field(default_factory=dict)
     text_body: dict[str, Any] = Field(default_factory=dict)
     base64_dtype: str = Field(default="float32", pattern="^(float32|int8|uint8)$")
     normalize: bool = False
+
+    def _decides_vectors(self, name: str) -> bool:
+        return (name == "api_base" and not self.server_name) or super()._decides_vectors(name)
+
+    def _space(self) -> dict[str, Any]:
+        space = super()._space()
+        if "api_base" in space:  # by the environment too, and however its host is written
+            parts = urlsplit(self._base_url())
+            space["api_base"] = parts._replace(netloc=parts.netloc.lower()).geturl()
+        return space
 
     def _normalizes(self) -> bool:
         return self.normalize
