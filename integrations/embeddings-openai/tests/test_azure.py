@@ -9,7 +9,8 @@ import pytest
 from embed_core import resolve_embed_model
 from embed_core.errors import AuthenticationError, ConfigurationError, ProviderError
 from embed_core.testing import EmbeddingConformance, faults
-from embeddings_openai import AzureOpenAIEmbedding
+from embed_core.testing.faults import Fault
+from embeddings_openai import AzureOpenAIEmbedding, OpenAICompatibleEmbedding, OpenAIEmbedding
 from embeddings_openai.testing import FakeEmbeddingServer
 
 KEY = "azure-key-that-stays-at-home"
@@ -118,3 +119,51 @@ def test_two_deployments_are_two_spaces() -> None:
     assert one.fingerprint != other.fingerprint
     elsewhere = AzureOpenAIEmbedding(azure_endpoint="http://b", azure_deployment="a", api_version="2030-01-01")
     assert one.fingerprint == elsewhere.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("/openai/deployments/my%20own/embeddings?api-version=2024-06-01", ', api_version="2024-06-01"'),
+        ("/openai/deployments/my%20own/embeddings", ""),
+        ("/openai/deployments/my%20own/chat/completions?api-version=1#x", ', api_version="1"'),
+        ("/openai/deployments/my%20own/", ""),
+    ],
+)
+@pytest.mark.parametrize("field", ["azure_endpoint", "api_base", "environment"])
+def test_a_pasted_url_is_refused_with_the_settings_that_it_holds(
+    monkeypatch: pytest.MonkeyPatch, path: str, version: str, field: str
+) -> None:
+    with FakeEmbeddingServer() as server:
+        pasted = server.azure_endpoint + "/gateway" + path
+        monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", pasted)
+        model = AzureOpenAIEmbedding(api_key=KEY, **({} if field == "environment" else {field: pasted}))
+        with model, pytest.raises(ConfigurationError) as caught:
+            model.embed_texts(["a"])
+        named = f'azure_endpoint="{server.azure_endpoint}/gateway", azure_deployment="my own"{version})'
+        assert named in str(caught.value)
+        assert not server.requests
+
+
+@pytest.mark.parametrize("cls", [OpenAIEmbedding, OpenAICompatibleEmbedding])
+def test_a_pasted_url_is_refused_by_other_classes_too(cls: type[OpenAIEmbedding]) -> None:
+    pasted = "https://name.openai.azure.com/openai/deployments/mine/embeddings?api-version=1"
+    with cls("m", api_key=KEY, api_base=pasted) as model, pytest.raises(ConfigurationError) as caught:
+        model.embed_texts(["a"])
+    assert 'AzureOpenAIEmbedding(…, azure_endpoint="https://name.openai.azure.com", azure_depl' in str(caught.value)
+
+
+def test_a_deployments_address_works_for_other_classes(server: FakeEmbeddingServer) -> None:
+    base = f"{server.azure_endpoint}/openai/deployments/mine"
+    more = {"extra_query": {"api-version": "1"}}
+    with OpenAICompatibleEmbedding("m", api_key=KEY, api_base=base, additional_kwargs=more) as model:
+        assert np.array_equal(model.embed_texts(["a"]), server.vectors(["a"]))
+
+
+def test_words_about_the_address_name_azures_field(server: FakeEmbeddingServer) -> None:
+    for fault in (faults.html_page(404), faults.html_page(), Fault(307, b"", {"location": "/there"})):
+        server.inject(fault)
+        with AzureOpenAIEmbedding(azure_endpoint=server.azure_endpoint, api_key=KEY) as model:
+            with pytest.raises(ProviderError, match=r"(check|change) `azure_endpoint`") as caught:
+                model.embed_texts(["a"])
+            assert "api_base" not in str(caught.value)

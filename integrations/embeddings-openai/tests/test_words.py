@@ -6,6 +6,7 @@ import json
 import pickle
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -128,7 +129,70 @@ def test_an_unknown_host(unreachable: Unreachable) -> None:
 
 def test_no_tls_where_tls_was_expected(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
     error = unreachable(server.base_url.replace("http:", "https:"))
-    assert "no trusted TLS connection" in str(error)
+    assert isinstance(error, ConfigurationError)
+    assert "this port speaks no TLS; begin `api_base`, or the address of your proxy, with `http://`" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("HTTP_PROXY", "http://here.invalid/v1"),
+        ("HTTPS_PROXY", "https://here.invalid/v1"),
+        ("ALL_PROXY", "https://here.invalid/v1"),
+    ],
+)
+@pytest.mark.parametrize("proxy", ["127.0.0.1", "nowhere.invalid"])
+def test_a_dead_proxy(
+    unreachable: Unreachable, monkeypatch: pytest.MonkeyPatch, variable: str, address: str, proxy: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv(variable, f"http://{proxy}:{port}")
+    error = unreachable(address)
+    assert isinstance(error, ProviderUnavailableError)
+    assert f"most likely to the proxy that `{variable}` names; check it, `NO_PROXY` and `api_base`" in str(error)
+
+
+def test_a_proxy_that_is_not_for_the_server_is_not_blamed(
+    unreachable: Unreachable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    monkeypatch.setenv("HTTP_PROXY", "http://nowhere.invalid")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert "nobody listens there; check `api_base`" in str(unreachable(f"http://127.0.0.1:{port}/v1"))
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_cannot_be_read(
+    unreachable: Unreachable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "root.pem").write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "root.pem"))
+    error = unreachable("https://127.0.0.1:1/v1")
+    assert isinstance(error, ConfigurationError)
+    assert "no certificates can be read from the file that `SSL_CERT_FILE` names" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 501, 503])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "this model does not support embeddings",
+        "This server does not support embeddings. Start it with `--embeddings`",
+        "The model does not support Embeddings API",
+        "model doesn't support embedding!",
+    ],
+)
+def test_a_model_without_embeddings_is_no_outage(
+    model: OpenAIEmbedding, server: FakeEmbeddingServer, embed: Embed, status: int, said: str
+) -> None:
+    server.inject_when(lambda request: True, faults.error(status, said))
+    with pytest.raises(ConfigurationError, match="choose another `model`") as caught:
+        embed(model, [f"text {number}" for number in range(100)])
+    assert said in str(caught.value)
+    assert len(server.requests) == 1
 
 
 def test_a_proxy_that_refuses(

@@ -80,7 +80,7 @@ class Server:
 
     def _too_long(self, bounds: Bounds) -> EmbeddingIntegrityError:
         words = f"answered more than {bounds.most >> 20} MiB, too much for the vectors of one request"
-        return EmbeddingIntegrityError(f"{self.endpoint} {words}; check `api_base`")
+        return EmbeddingIntegrityError(f"{self.endpoint} {words}; check `{self.endpoint.address_field}`")
 
     def meaning(self, error: Exception) -> EmbedError:
         """Return the error of our tree for an exception of the transport."""

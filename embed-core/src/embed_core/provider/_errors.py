@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from os import environ
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 from embed_core._headers import retry_after
 from embed_core._secrets import cleanse, quoted
@@ -31,6 +34,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _ABOUT_INPUT = re.compile(r"\binputs?\b(?! should be| are not permitted| type)|empty string", re.IGNORECASE)
+_NO_EMBEDDINGS = re.compile(r"(?:not|n't) support embeddings?(?: api)?\s*(?:[^\w\s]|$)", re.IGNORECASE)
 _PYDANTIC = re.compile(r"""["']loc["']: ?[\[(](.{0,200}?)[\])], ["']msg["']: ?(["'])(.{0,300}?)\2""")
 _NAMED = re.compile(r"\binput\[(\d+)\]")
 _READ = 4096  # characters of an answer's words: searching them takes time, and the rest repeats the inputs
@@ -47,6 +51,7 @@ class Endpoint:
         others: groups of header values, which may be secrets too where they are long enough.
         key_variable: the environment variable that the key may come from.
         errors: the provider's own codes, in lower case, and the errors that they mean.
+        address_field: the model's field for its address.
     """
 
     model: str
@@ -55,6 +60,7 @@ class Endpoint:
     others: tuple[Collection[str], ...] = ()
     key_variable: str = ""
     errors: Mapping[str, type[EmbedError]] = field(default_factory=dict)
+    address_field: str = "api_base"
 
     def __repr__(self) -> str:
         return f"Endpoint({self.model!r}, {self.base_url!r})"
@@ -90,6 +96,9 @@ class Endpoint:
             meaning = ProviderTimeoutError(f"{self}: {words}")
         elif isinstance(error, connection_errors):
             meaning = self._unreachable(error)
+        elif isinstance(error, _OF_A_FILE) and (names := [name for name in _CERTIFICATES if environ.get(name)]):
+            words = f"no certificates can be read from the file that `{names[0]}` names; correct it or unset it"
+            meaning = ConfigurationError(f"{self}: {words} ({self.quote(error)})")
         else:
             meaning = ProviderError(f"{self}: {type(error).__name__}: {self.quote(error)}")
         self.cleanse(error)
@@ -106,13 +115,22 @@ class Endpoint:
     def _unreachable(self, error: BaseException) -> EmbedError:
         chain = [*_causes(error)[::-1], error]  # the system's words first: libraries put their own around them
         said = self.quote(next((one for one in chain if str(one)), type(error).__name__))
+        proxy, names = self._proxy(), f"check `{self.address_field}`"
         for one in chain:
             lower = f"{type(one).__name__} {one}".lower()
-            for words, meaning in _CONNECTION:
+            for words, meaning, kind in _CONNECTION:
                 if any(word in lower for word in words):
-                    kind = ConfigurationError if meaning == _NO_ADDRESS else ProviderUnavailableError
-                    return kind(f"{self}: {meaning} ({said})")
-        return ProviderUnavailableError(f"{self}: the connection failed ({said}); check the network and `api_base`")
+                    told = _BY_PROXY if proxy and meaning in _NOT_THERE else meaning
+                    return kind(f"{self}: {told.format(check=names, proxy=proxy, field=self.address_field)} ({said})")
+        return ProviderUnavailableError(
+            f"{self}: the connection failed ({said}); check the network and `{self.address_field}`"
+        )
+
+    def _proxy(self) -> str:
+        """Return the variable of the proxy that requests go by unless a client says otherwise, if there is one."""
+        parts, proxies = urlsplit(self.base_url), getproxies_environment()
+        name = next((name for name in (parts.scheme, "all") if name in proxies), "")
+        return f"{name.upper()}_PROXY" if name and not proxy_bypass(parts.netloc) else ""
 
     def cleanse(self, error: BaseException) -> None:
         """Take secrets out of the exceptions that stay visible as causes: servers echo them, and so does `httpx`."""
@@ -161,6 +179,7 @@ class Refusal:
             (self.code in _QUOTA or status == 402, QuotaExceededError),
             (status == 429 or (self.code in _BUSY and status >= 500), RateLimitError),
             (status in {401, 403}, AuthenticationError),
+            (_NO_EMBEDDINGS.search(self.message), ConfigurationError),
             (status == 408, ProviderTimeoutError),
             (status == 500 and "input is too large" in self.message, InputTooLongError),  # llama.cpp
             (status in {409, 424, 425} or status >= 500, ProviderUnavailableError),
@@ -189,10 +208,12 @@ class Refusal:
         if kind is ProviderError and self.status == 404:
             if "model" in self.code or "model" in self.message.lower() or "deployment" in self.code:
                 return "the model is unknown there or not open to this key; check `model`"
-            return "nothing answers at this address; check `api_base`, which usually ends in `/v1`"
+            ending = ", which usually ends in `/v1`" if where.address_field == "api_base" else ""
+            return f"nothing answers at this address; check `{where.address_field}`{ending}"
         if kind is ProviderError and self.status < 400:
             there = where.quote(quoted(where.elsewhere(self.headers.get("location", ""))))
-            return f"the address leads to {there} but redirects are not followed; change `api_base` if that is right"
+            change = f"change `{where.address_field}` if that is right"
+            return f"the address leads to {there} but redirects are not followed; {change}"
         if kind is AuthenticationError and self.status == 403:
             return "the key may not do this; check its permissions, project and region"
         if kind is AuthenticationError:
@@ -207,15 +228,30 @@ _WORDS: Mapping[type[EmbedError], str] = {
     ProviderUnavailableError: "the provider is down or overloaded; try again later",
     InputTooLongError: "more tokens than one input or request may have; see `long_text` and `embed_batch_size`",
     InvalidInputError: "an input was refused",
+    ConfigurationError: "the model makes no embeddings; choose another `model`, or start its server for embeddings",
 }
-_NO_ADDRESS = "no usable address; check `api_base`"
-_CONNECTION = (
-    (("certificate", "ssl", "tls"), "no trusted TLS connection; set `SSL_CERT_FILE` to your proxy's root certificate"),
-    (("proxy",), "the proxy refused the connection; check `HTTPS_PROXY` and `NO_PROXY`"),
-    (("name or service", "nodename", "getaddrinfo", "name resolution"), "the host name is unknown; check `api_base`"),
-    (("refused",), "nobody listens there; check `api_base` and that the server runs"),
-    (("unsupportedprotocol", "invalidurl"), _NO_ADDRESS),
+_UNKNOWN_HOST = "the host name is unknown; {check}"
+_NOBODY = "nobody listens there; {check} and that the server runs"
+_NOT_THERE = (_UNKNOWN_HOST, _NOBODY)
+_BY_PROXY = "no connection, most likely to the proxy that `{proxy}` names; check it, `NO_PROXY` and `{field}`"
+_CONNECTION: tuple[tuple[tuple[str, ...], str, type[EmbedError]], ...] = (
+    (
+        ("wrong_version_number", "record layer failure", "packet length too long"),
+        "this port speaks no TLS; begin `{field}`, or the address of your proxy, with `http://`",
+        ConfigurationError,
+    ),
+    (
+        ("certificate", "ssl", "tls"),
+        "no trusted TLS connection; set `SSL_CERT_FILE` to your proxy's root certificate",
+        ProviderUnavailableError,
+    ),
+    (("proxy",), "the proxy refused the connection; check `HTTPS_PROXY` and `NO_PROXY`", ProviderUnavailableError),
+    (("name or service", "nodename", "getaddrinfo", "name resolution"), _UNKNOWN_HOST, ProviderUnavailableError),
+    (("refused",), _NOBODY, ProviderUnavailableError),
+    (("unsupportedprotocol", "invalidurl"), "no usable address; {check}", ConfigurationError),
 )
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_OF_A_FILE = (FileNotFoundError, PermissionError, ssl.SSLError)
 
 
 def refusal(error: BaseException) -> Refusal | None:

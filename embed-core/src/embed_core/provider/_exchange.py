@@ -90,8 +90,9 @@ class Exchange:
         """Return the error for an error page or a cut answer of a known server, or for a wrong address."""
         kind = reply.headers.get("content-type", "an unnamed type")
         begin = self.where.scrub(reply.content[:1000].decode(errors="replace"))[:80]
+        check = f"check `{self.where.address_field}` and any gateway in between"
         return (ProviderUnavailableError if self.capabilities.proven else ProviderError)(
-            f"{self.where} answered {kind}, not whole JSON ({begin!r}); check `api_base` and any gateway in between",
+            f"{self.where} answered {kind}, not whole JSON ({begin!r}); {check}",
             request_id=reply.headers.get("x-request-id"),
         )
 

@@ -14,7 +14,7 @@ from embed_core.errors import ConfigurationError
 from embed_core.provider import Address, Endpoint, Secret, address, revealed, sendable, sends_key
 from pydantic import Field, PrivateAttr
 
-from embeddings_openai._protocol import OpenAIModel
+from embeddings_openai._protocol import OpenAIModel, plain
 from embeddings_openai._transport import without_openais_headers
 
 _VERSION = "2024-10-21"
@@ -62,7 +62,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
 
     def _endpoint(self) -> Endpoint:
         where = super()._endpoint()
-        return replace(where, others=(*where.others, self._tokens))
+        return replace(where, others=(*where.others, self._tokens), address_field="azure_endpoint")
 
     def _base_url(self) -> str:
         given = self.azure_endpoint or self.api_base or os.environ.get("AZURE_OPENAI_ENDPOINT")
@@ -71,7 +71,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
                 f"`{self.model_name}` in Azure needs an address; set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"
             )
             raise ConfigurationError(msg)
-        return address(given)
+        return plain(address(given))
 
     def _key(self) -> str:
         if self.azure_ad_token_provider is not None:

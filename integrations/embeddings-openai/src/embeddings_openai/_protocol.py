@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
+from urllib.parse import parse_qs, unquote
 
 from embed_core import OPERATIONAL, Kind, ProviderResponse
-from embed_core.errors import EmbedError
+from embed_core.errors import ConfigurationError, EmbedError
 from embed_core.provider import (
     APIEmbedding,
     Endpoint,
@@ -26,6 +28,7 @@ from pydantic import Field
 from embeddings_openai._models import KNOWN, LIMITS
 from embeddings_openai._transport import SDKTransport, reading_by, spelled
 
+_DEPLOYMENT = re.compile(r"(.+?)/openai/deployments/([^/?#]+)[^?#]*(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE)
 _OPTIONS = {"extra_headers": "headers", "extra_query": "params", "timeout": "timeout"}
 
 
@@ -51,6 +54,10 @@ class OpenAIProtocol(APIEmbedding):
         import openai
 
         return openai.OpenAI, openai.AsyncOpenAI
+
+    def _base_url(self) -> str:
+        given = super()._base_url()  # the rest of such an address works, by `extra_query`
+        return plain(given) if "?" in given or given.endswith("/embeddings") else given
 
     def _request(self, kind: Kind, inputs: list[Any]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self._endpoint_model(), "input": inputs}
@@ -130,6 +137,23 @@ class OpenAIModel(OpenAIProtocol):
 
     model_name: str = Field(default=next(iter(KNOWN)), kw_only=False)
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=2048)
+
+
+def plain(address: str) -> str:
+    """Return an address as it is, if it is none of a deployment in Azure, which is several settings in one.
+
+    Raises:
+        ConfigurationError: it is, with the settings.
+    """
+    if (found := _DEPLOYMENT.fullmatch(address)) is None:
+        return address
+    endpoint, deployment, query = found.groups()
+    named = {"azure_endpoint": endpoint, "azure_deployment": unquote(deployment)}
+    if version := parse_qs(query or "").get("api-version"):
+        named["api_version"] = version[0]
+    settings = ", ".join(f'{name}="{value}"' for name, value in named.items())
+    msg = f"the address is the whole URL of a deployment in Azure; pass `AzureOpenAIEmbedding(…, {settings})`"
+    raise ConfigurationError(msg)
 
 
 def _client(cls: Any, settings: Mapping[str, Any], given: Any) -> Any:
