@@ -207,7 +207,7 @@ def without_connection(name: str, cache: Path) -> tuple[dict[str, Any], str]:
 def test_without_a_connection_it_is_not_tried_again_and_again(tmp_path: Path, name: str) -> None:
     told, written = without_connection(name, tmp_path)
     assert told["connections"] <= 5
-    assert told["error"] == "ProviderError"
+    assert told["error"] == "ConfigurationError"
     assert f"`{name}` is not in the local cache, and the Hugging Face hub is out of reach (" in told["message"]
     assert "refused" in told["message"]
     assert written == ""

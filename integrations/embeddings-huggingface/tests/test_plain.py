@@ -119,6 +119,27 @@ def test_damaged_weights_are_named(tiny_bert: Path, tmp_path: Path) -> None:
         HuggingFaceEmbedding(model_name=folder).embed_texts(["bread"])
 
 
+@pytest.mark.parametrize("failure", [RuntimeError("size mismatch"), MemoryError(), AssertionError("odd")])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_model_that_cannot_be_loaded_is_loaded_once_for_all_inputs(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, colour: str
+) -> None:
+    loads: list[object] = []
+
+    def fail(name: object, **options: object) -> None:
+        loads.append(name)
+        raise failure
+
+    from transformers import AutoModel
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", fail)
+    model = HuggingFaceEmbedding(model_name=tiny_bert)
+    texts = [f"text {number}" for number in range(64)]
+    with pytest.raises(ConfigurationError, match="load"):
+        model.embed_texts(texts) if colour == "sync" else asyncio.run(model.aembed_texts(texts))
+    assert len(loads) == 1
+
+
 def test_missing_weights_are_named_and_can_be_put_there(tiny_bert: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_bert, folder)

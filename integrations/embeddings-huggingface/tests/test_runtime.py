@@ -62,8 +62,8 @@ def hub_errors() -> list[tuple[Exception, type[EmbedError], str]]:
         (errors.GatedRepoError("no", response=response(403)), AuthenticationError, "accept its terms"),
         (errors.RepositoryNotFoundError("no", response=response(404)), ConfigurationError, "there is no model `org/m`"),
         (errors.RevisionNotFoundError("no", response=response(404)), ConfigurationError, "no such revision"),
-        (errors.LocalEntryNotFoundError("no"), ProviderError, "out of reach"),
-        (errors.OfflineModeIsEnabled("no"), ProviderError, "out of reach"),
+        (errors.LocalEntryNotFoundError("no"), ConfigurationError, "out of reach"),
+        (errors.OfflineModeIsEnabled("no"), ConfigurationError, "out of reach"),
         (errors.HfHubHTTPError("502", response=response(502)), ProviderUnavailableError, "the Hugging Face hub failed"),
         (errors.HFValidationError("no"), ConfigurationError, "neither a folder nor a model's name"),
     ]
@@ -87,8 +87,8 @@ def client_error(message: str, *names: str) -> Exception:
 )
 def test_a_hub_out_of_reach_says_why_where_the_system_does(message: str, reason: str) -> None:
     told = loading_failed(client_error(message, "ConnectError", "ConnectionError"), "org/m")
-    assert type(told) is ProviderError
-    with pytest.raises(ProviderError, match=f"the Hugging Face hub is out of reach{reason} connect once"):
+    assert type(told) is ConfigurationError
+    with pytest.raises(ConfigurationError, match=f"the Hugging Face hub is out of reach{reason} connect once"):
         raise told
 
 
@@ -121,9 +121,9 @@ def _caused(error: Exception, cause: Exception) -> Exception:
             ConfigurationError,
             "cannot be loaded as a model: no file named py",
         ),
-        (RuntimeError("size mismatch"), ProviderError, "cannot be loaded: RuntimeError: size mismatch"),
-        (MemoryError(), ProviderError, "not enough memory to load"),
-        (torch.cuda.OutOfMemoryError("CUDA out of memory"), ProviderError, "try `dtype='bfloat16'`"),
+        (RuntimeError("size mismatch"), ConfigurationError, "cannot be loaded: RuntimeError: size mismatch"),
+        (MemoryError(), ConfigurationError, "not enough memory to load"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), ConfigurationError, "try `dtype='bfloat16'`"),
         (ConfigurationError("as it is"), ConfigurationError, "^as it is$"),
     ],
 )

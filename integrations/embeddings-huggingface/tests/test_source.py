@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from embed_core import resolve_embed_model
-from embed_core.errors import ConfigurationError, ProviderError
+from embed_core.errors import ConfigurationError
 from embeddings_huggingface import ClipEmbedding, HuggingFaceEmbedding, SparseEncoderEmbedding
 from embeddings_huggingface._digest import digest, file_states
 from embeddings_huggingface._source import Source, find, looks_like_a_path
@@ -102,7 +102,7 @@ def test_a_file_that_a_model_of_the_hub_points_to_in_another_repository_is_in_th
 
 def test_code_that_is_not_cached_is_missed_by_the_name_of_its_repository(tmp_path: Path) -> None:
     folder = put(tmp_path / "model", **{"config.json": '{"auto_map": {"AutoModel": "org/code--modeling.Own"}}'})
-    with pytest.raises(ProviderError, match="`org/code` is not in the local cache"):
+    with pytest.raises(ConfigurationError, match="`org/code` is not in the local cache"):
         HuggingFaceEmbedding(folder, trust_remote_code=True, cache_folder=tmp_path).embed_texts(["a"])
 
 
@@ -252,7 +252,7 @@ def test_a_bare_name_is_one_of_sentence_transformers_own_or_a_model_without_orga
 def test_a_cached_model_that_is_known_to_have_no_modules_is_plain(tmp_path: Path) -> None:
     snapshot = put_in_hub(tmp_path, "org/plain", "e" * 40)
     (snapshot / "modules.json").unlink()
-    with pytest.raises(ProviderError):  # it may have some: nobody has asked the hub yet
+    with pytest.raises(ConfigurationError):  # it may have some: nobody has asked the hub yet
         find("org/plain", cache_folder=str(tmp_path))
     assert not find("org/plain", cache_folder=str(tmp_path), plain=True).is_sentence_transformer
     absent = tmp_path / "models--org--plain" / ".no_exist" / ("e" * 40)
@@ -283,7 +283,7 @@ def test_a_model_that_is_not_cached_fails_in_words_and_does_not_ask_the_hub(monk
     connections: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda self, address: connections.append(address))
     model = HuggingFaceEmbedding(model_name="nobody/has-this")
-    with pytest.raises(ProviderError, match="`nobody/has-this` is not in the local cache") as caught:
+    with pytest.raises(ConfigurationError, match="`nobody/has-this` is not in the local cache") as caught:
         model.embed_texts(["a"])
     assert connections == []
     assert "hf download" in str(caught.value)

@@ -28,13 +28,18 @@ _MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def loading_failed(error: Exception, name: str) -> EmbedError:
-    """Return the error that says why a model could not be loaded."""
+    """Return the error that says why a model could not be loaded.
+
+    All but a hub that failed are final: else the engine would search the inputs for the fault, and load for each part.
+    """
     if isinstance(error, EmbedError):
         return error
     if isinstance(error, ImportError):
         return IntegrationNotInstalledError(f"`{name}` needs a package that is not installed: {_one_line(error)}")
     if is_out_of_memory(error):
-        return ProviderError(f"there is not enough memory to load `{name}`; try `dtype='bfloat16'` or a smaller model")
+        return ConfigurationError(
+            f"there is not enough memory to load `{name}`; try `dtype='bfloat16'` or a smaller model"
+        )
     return _hub_failed(error, name) or _files_failed(error, name)
 
 
@@ -63,9 +68,9 @@ def _hub_failed(error: Exception, name: str) -> EmbedError | None:
                 f"`{name}` is neither a folder nor a model's name on the hub, such as `org/model`"
             )
         if isinstance(cause, LocalEntryNotFoundError | OfflineModeIsEnabled):
-            return ProviderError(_UNREACHABLE.format(name=name, why=""))
+            return ConfigurationError(_UNREACHABLE.format(name=name, why=""))
         if is_unreachable(cause):
-            return ProviderError(_UNREACHABLE.format(name=name, why=_reason(cause)))
+            return ConfigurationError(_UNREACHABLE.format(name=name, why=_reason(cause)))
         if isinstance(cause, HfHubHTTPError):
             return ProviderUnavailableError(f"the Hugging Face hub failed while fetching `{name}`: {_one_line(cause)}")
     return None
@@ -85,7 +90,7 @@ def _files_failed(error: Exception, name: str) -> EmbedError:
         return ConfigurationError(msg)
     if isinstance(error, OSError | KeyError | ValueError):
         return ConfigurationError(f"`{name}` cannot be loaded as a model: {text}")
-    return ProviderError(f"`{name}` cannot be loaded: {type(error).__name__}: {text}")
+    return ConfigurationError(f"`{name}` cannot be loaded: {type(error).__name__}: {text}")
 
 
 def embedding_failed(error: Exception, name: str, count: int) -> EmbedError:
