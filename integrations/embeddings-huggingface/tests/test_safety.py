@@ -68,13 +68,15 @@ def test_arguments_for_the_loaders_in_a_saved_configuration_need_the_users_word(
     assert resolve_embed_model(HuggingFaceEmbedding("theirs/model").to_dict()).model_name == "theirs/model"
 
 
-def test_the_line_that_a_refused_configuration_names_can_be_pasted() -> None:
-    saved = HuggingFaceEmbedding("theirs/model", model_kwargs={"attn_implementation": "eager"}).to_dict()
+def test_the_line_that_a_refused_configuration_names_gives_the_same_model(tiny: Path) -> None:
+    model = HuggingFaceEmbedding(tiny, model_kwargs={"attn_implementation": "eager"})
     with pytest.raises(ConfigurationError) as caught:
-        resolve_embed_model(saved)
+        resolve_embed_model(model.to_dict())
     agreed = resolve_embed_model(str(caught.value).split("`")[-2])
-    assert isinstance(agreed, HuggingFaceEmbedding)
-    assert agreed.model_kwargs == {"attn_implementation": "eager"}
+    assert agreed.to_dict() == model.to_dict()
+    assert agreed.fingerprint == model.fingerprint
+    with pytest.raises(ConfigurationError, match="are no JSON"):
+        resolve_embed_model("local:theirs/model?model_kwargs=eager")
 
 
 @pytest.mark.parametrize("name", ["weights_only", "pickle_module", "allow_all_kernels", "use_kernels"])
@@ -177,8 +179,9 @@ def test_an_activation_that_is_no_layer_of_torch_is_refused(tiny: Path, change: 
         embed(add_dense(change, tiny, activation))
 
 
-def test_layers_of_torch_are_taken(tiny: Path, change: Change) -> None:
-    assert embed(add_dense(change, tiny, "torch.nn.modules.linear.Identity")).shape == (1, 8)
+@pytest.mark.parametrize("activation", ["torch.nn.modules.linear.Identity", "torch.nn.GELU"])
+def test_layers_of_torch_are_taken(tiny: Path, change: Change, activation: str) -> None:
+    assert embed(add_dense(change, tiny, activation)).shape == (1, 8)
 
 
 @pytest.mark.parametrize("path", ["../..", "/etc", "..\\..", "1_Pooling/../../..", "C:\\"])
@@ -243,6 +246,30 @@ def test_a_class_that_transformers_happens_to_know_is_not_taken_for_a_models_own
     with pytest.raises(ConfigurationError, match=r"code of its own \(`own.Model`\).*'auto_map': \{\}"):
         embed(folder)
     assert (embed(folder, config_kwargs={"auto_map": {}}) == embed(original)).all()
+
+
+def test_a_tokenizer_of_the_models_own_is_not_replaced_either(tiny_bert: Path, change: Change) -> None:
+    folder = change(tiny_bert, tokenizer_config={"auto_map": {"AutoTokenizer": [None, "own.Tokenizer"]}})
+    with pytest.raises(ConfigurationError, match=r"code of its own \(.*own.Tokenizer"):
+        embed(folder)
+
+
+def test_code_for_another_head_is_not_wanted(tiny_bert: Path, change: Change) -> None:
+    folder = change(tiny_bert, config={"auto_map": {"AutoModelForCausalLM": "own.Head"}})
+    assert (embed(folder) == embed(tiny_bert)).all()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config": {"_attn_implementation": "org/kernel:run"}},
+        {"config": {"text_config": {"attn_implementation": {"": "org/kernel"}}}},
+        {"sentence_bert_config": {"model_args": {"attn_implementation": "org/kernel"}}},
+    ],
+)
+def test_a_kernel_that_a_models_files_name_is_code_as_well(tiny: Path, change: Change, files: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"code of its own \(`org/kernel"):
+        embed(change(tiny, **files))
 
 
 def test_other_code_loads_models_as_before(tiny_bert: Path, change: Change) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -116,6 +117,13 @@ def test_the_model_that_an_adapter_is_for_is_in_the_fingerprint(tmp_path: Path, 
     assert HuggingFaceEmbedding(adapter).fingerprint == before
     put(tmp_path / "base", **{"model.safetensors": "other"})
     assert HuggingFaceEmbedding(adapter).fingerprint != before
+
+
+@pytest.mark.parametrize("base", ["itself", "/nowhere/base", "org/not-cached", 5, ["a"], None])
+def test_an_adapter_whose_base_cannot_be_found_still_has_a_fingerprint(tmp_path: Path, base: object) -> None:
+    named = str(tmp_path / "model") if base == "itself" else base
+    folder = put(tmp_path / "model", **{"adapter_config.json": json.dumps({"base_model_name_or_path": named})})
+    assert HuggingFaceEmbedding(folder).fingerprint == HuggingFaceEmbedding(folder).fingerprint
 
 
 def test_an_adapter_of_the_hub_for_a_model_of_the_hub_has_its_commit_in_the_fingerprint(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from embed_core import OPERATIONAL, Kind, Model, ProviderResponse, in_thread
 from embed_core.errors import ConfigurationError
@@ -30,8 +30,6 @@ def _text(value: Any) -> Any:
 
 
 def _keywords(values: Any) -> Any:
-    if isinstance(values, str):  # from a spec
-        values = json.loads(values)
     if not isinstance(values, Mapping):
         return values
     if "trust_remote_code" in values:
@@ -79,6 +77,20 @@ class LocalModel(Model):
         """Return the deeds that only the user may allow: foreign code, and arguments that reach the loaders unseen."""
         bags = {name: "gives the loaders of transformers arguments of its own" for name in _BAGS if saved.get(name)}
         return super().needs_consent(saved) | bags
+
+    @classmethod
+    def from_spec(cls, model: str, /, **options: Any) -> Self:
+        """Return the model that a spec names; arguments for the loaders are written as JSON.
+
+        Raises:
+            ConfigurationError: they are no JSON.
+        """
+        texts = {name: options[name] for name in _BAGS if isinstance(options.get(name), str)}
+        try:
+            return super().from_spec(model, **options | {name: json.loads(text) for name, text in texts.items()})
+        except json.JSONDecodeError as error:
+            msg = f'the arguments for the loaders are no JSON ({error}); write them like `model_kwargs={{"name": 1}}`'
+            raise ConfigurationError(msg) from error
 
     @field_validator("model_name")
     @classmethod

@@ -16,7 +16,9 @@ Read: TypeAlias = Callable[[str], Any]
 MODULES = "modules.json"
 
 _MODULE = re.compile(r"sentence_transformers\.(\w+\.)*(models|modules)(\.\w+)+")
-_LAYER = re.compile(r"torch\.nn\.modules\.\w+\.\w+")
+_LAYER = re.compile(r"torch\.nn\.(modules\.\w+\.)?[A-Z]\w*")
+_CODE = ("config.json", "tokenizer_config.json")
+_LOADED = ("AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoTokenizer")
 _NAMES_A_CLASS = {  # a module's type, with the file and the key that name one more class
     "Dense": ("config.json", "activation_function"),
     "WordEmbeddings": ("wordembedding_config.json", "tokenizer_class"),
@@ -94,12 +96,23 @@ def check_native(first: Module, read: Read, name: str, config_kwargs: Mapping[st
     """Refuse a model with code of its own for which transformers would take a class that it happens to know.
 
     Raises:
-        ConfigurationError: its `auto_map` names code.
+        ConfigurationError: its `auto_map` names code, or its attention is a kernel from elsewhere.
     """
-    named = config_kwargs.get("auto_map", mapping(read(first.file("config.json"))).get("auto_map"))
-    if named:
-        code = next(iter(mapping(named).values()), named)
-        raise foreign_code(name, str(code), "; `config_kwargs={'auto_map': {}}` takes transformers' own class")
+    for file in _CODE:
+        named = {} if "auto_map" in config_kwargs else mapping(mapping(read(first.file(file))).get("auto_map"))
+        if code := next((named[key] for key in _LOADED if named.get(key)), None):
+            raise foreign_code(name, str(code), "; `config_kwargs={'auto_map': {}}` takes transformers' own class")
+    for file in ("config.json", "sentence_bert_config.json"):
+        if (kernel := next(_kernels(read(first.file(file))), None)) is not None:
+            raise foreign_code(name, kernel)
+
+
+def _kernels(content: Any) -> Iterator[str]:
+    """Yield the implementations of attention that are repositories with code, at any depth of a file of settings."""
+    for key, value in mapping(content).items():
+        texts = [value, *mapping(value).values()] if key.endswith("attn_implementation") else []
+        yield from (text for text in texts if isinstance(text, str) and "/" in text)
+        yield from _kernels(value)
 
 
 def mapping(content: Any) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from embed_core.errors import ConfigurationError
+from embed_core.errors import ConfigurationError, EmbedError
 
 from embeddings_huggingface._digest import FileStates, digest, file_states
 from embeddings_huggingface._failures import loading_failed
@@ -168,13 +168,16 @@ def find(
         ConfigurationError: there is no such folder or repository, or it holds no model.
         ProviderError: the hub cannot be reached and the cache does not help.
     """
-    markers = _MARKERS[1:] if plain else _MARKERS
+    source = _located(name, revision, cache_folder, _MARKERS[1:] if plain else _MARKERS)
+    return replace(source, elsewhere=(*_base(source), *(_code(source) if code else ())))
+
+
+def _located(name: str, revision: str | None, cache_folder: str | None, markers: Sequence[str]) -> Source:
     if looks_like_a_path(name):
         source = _folder(Path(name).expanduser(), markers)
     else:
         source = _repository(name, revision, cache_folder, markers)
-    source = replace(source, cache=cache_folder)
-    return replace(source, elsewhere=(*_base(source), *(_code(source) if code else ())))
+    return replace(source, cache=cache_folder)
 
 
 def _base(source: Source) -> Iterator[str]:
@@ -184,9 +187,11 @@ def _base(source: Source) -> Iterator[str]:
     if not asked or (source.commit is not None and source.has(first.file("config.json"))):
         return  # most often, and then the hub is asked for a file less
     name = mapping(source.read(first.file(_ADAPTER))).get("base_model_name_or_path")
-    if name:
-        base = find(name, None, source.cache)
-        yield from (base.identity(), *base.elsewhere)
+    if isinstance(name, str) and name:
+        try:
+            yield _located(name, None, source.cache, _MARKERS).identity()
+        except EmbedError:  # loading tells, where the base is needed: merged weights may lie beside
+            yield f"unknown:{name}"
 
 
 def _code(source: Source) -> Iterator[str]:
