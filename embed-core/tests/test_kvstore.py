@@ -7,12 +7,13 @@ import threading
 import pytest
 from embed_core.errors import ConfigurationError
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 keys = st.binary(min_size=0, max_size=3)
 items = st.dictionaries(keys, st.binary(max_size=40), max_size=6)
+FEWER = settings(max_examples=40, stateful_step_count=25, deadline=None)  # a thousand steps
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -65,12 +66,12 @@ def machine(make):
 
 
 def test_a_store_in_memory_behaves_like_a_dict():
-    run_state_machine_as_test(machine(MemoryKVStore))
+    run_state_machine_as_test(machine(MemoryKVStore), settings=FEWER)
 
 
 def test_a_store_in_a_file_behaves_like_a_dict(tmp_path):
     numbers = iter(range(10_000))
-    run_state_machine_as_test(machine(lambda: SQLiteKVStore(tmp_path / str(next(numbers)))))
+    run_state_machine_as_test(machine(lambda: SQLiteKVStore(tmp_path / str(next(numbers)))), settings=FEWER)
 
 
 def test_more_keys_than_one_query_takes_are_all_looked_up(store):
