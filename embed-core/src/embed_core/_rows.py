@@ -64,8 +64,7 @@ class Rows(ABC):
         return {
             key: self.unpack(blob, len(blob) - _CRC)
             for key, blob in blobs.items()
-            if self.fits(len(blob) - _CRC, dimension)
-            and (zlib.crc32(blob, zlib.crc32(key)) == _WHOLE or zlib.crc32(blob) == _WHOLE)  # older: without its key
+            if self.fits(len(blob) - _CRC, dimension) and zlib.crc32(blob, zlib.crc32(key)) == _WHOLE
         }
 
 
