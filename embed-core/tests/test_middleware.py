@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from embed_core import Cache, RateLimiter, Result, errors
 from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive
+from embed_core._result import likeness
 from embed_core._rows import Dense
 from embed_core._space import Dimension, keys
 from embed_core._types import Origin, Progress, ProviderResponse, Request
@@ -32,7 +33,7 @@ from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted, byte_windows
 from embed_core.middleware.instrumented import Instrumented
-from embed_core.middleware.isolated import Isolated
+from embed_core.middleware.isolated import Doubt, Isolated
 from embed_core.middleware.joined import Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
@@ -143,7 +144,7 @@ OF_THE_CALL = (Both, Validated, Fitted, Recalled, Batched, Joined, Remembered)
 
 async def through(middleware, request, provide, io):
     """Settle the result of a middleware of the call, or of one attempt; the two halves meet in `Isolated`."""
-    if not isinstance(middleware, OF_THE_CALL):
+    if not isinstance(middleware, OF_THE_CALL) or isinstance(getattr(middleware, "inner", None), Isolated):
         found = await middleware(request, provide, io)
     else:
         meeting = Isolated(lambda kind, inputs: [range(len(inputs))])
@@ -452,7 +453,76 @@ def test_isolated_gives_up_in_few_calls_where_the_fault_is_in_the_request(reason
     result, asked, *_ = alike(isolated, texts, lambda: failing_at(set(texts), lambda _: REASONS[reason]()))
     assert result[0] == ("BatchError" if reason == "a bug" else type(REASONS[reason]()).__name__)
     assert sorted(result[3]) == list(range(count))
-    assert asked.total() <= min(8, 2 * count - 1)
+    assert asked.total() <= min(5 if reason == "an answer without sense" else 8, 2 * count - 1)
+
+
+WORKERS = st.sampled_from([1, 3, 16])
+
+
+def in_batches(of, workers):
+    def make(heard):
+        doubt = Doubt()
+        batched = Batched(lambda kind, inputs: np.arange(len(inputs)).reshape(-1, of).tolist(), workers, doubt.late)
+        return Both(batched, Isolated(lambda kind, inputs: [range(len(inputs))], doubt))
+
+    return make
+
+
+@pytest.mark.parametrize("runner", [QuickBlocking, QuickThreaded, QuickAsyncio])
+@pytest.mark.parametrize("reason", REASONS)
+def test_isolated_searches_few_batches_of_a_call_where_the_fault_is_in_the_request(reason, runner):
+    texts = [f"text {number}" for number in range(400)]
+    answer = failing_at(set(texts), lambda _: REASONS[reason]())
+    for keep_going in (True, False):
+        result, asked, *_ = play(runner, in_batches(16, 8), texts, answer, keep_going=keep_going)
+        assert asked.total() <= (25 + 3 * 8 if keep_going else 8 * 8)  # else eight batches are searched side by side
+        assert result[2] == {}
+        assert keep_going is False or sorted(result[3]) == list(range(400))
+
+
+@pytest.mark.parametrize("runner", [QuickBlocking, QuickThreaded, QuickAsyncio])
+@given(bad=st.lists(st.sets(st.integers(0, 7), min_size=1, max_size=4), min_size=8, max_size=8), workers=WORKERS)
+@quickly
+def test_isolated_finds_every_bad_input_of_a_call_where_others_succeed(runner, bad, workers):
+    found_exactly(runner, bad, workers)
+
+
+@pytest.mark.parametrize("runner", [QuickBlocking, QuickThreaded, QuickAsyncio])
+@given(place=st.integers(0, 7), lost=st.integers(1, 6), workers=WORKERS)
+@quickly
+def test_isolated_finds_every_bad_input_of_a_call_whose_first_batches_hold_nothing_else(runner, place, lost, workers):
+    found_exactly(runner, [set(range(8))] * lost + [{place}] * (8 - lost), workers)
+
+
+def test_a_late_batch_of_one_input_is_sent_as_it_is():
+    doubt, sent = Doubt(late={0: likeness(ProviderError("no"))}), []
+    request = Request("text", ["a"], range(1), range(1), keep_going=True)
+
+    async def answer(request):
+        sent.append(request.inputs)
+        return vectors_of(request.inputs)
+
+    assert drive(Isolated(lambda kind, inputs: [range(len(inputs))], doubt)(request, answer, QuickBlocking())).is_whole
+    assert sent == [["a"]]
+
+
+def found_exactly(runner, bad, workers):
+    texts = [f"text {number}" for number in range(64)]
+    culprits = {8 * number + row for number, rows in enumerate(bad) for row in rows}
+    answer = failing_at({texts[row] for row in culprits}, lambda _: ProviderError("no", status_code=400))
+    result, _, _, _, done, _ = play(runner, in_batches(8, workers), texts, answer, keep_going=True)
+    assert sorted(result[3]) == sorted(culprits)
+    assert sorted(result[2]) == [row for row in range(64) if row not in culprits]
+    assert done == 64
+
+
+@given(bad=st.sets(st.integers(0, 31), min_size=1, max_size=31), reason=st.sampled_from(sorted(REASONS)))
+@quickly
+def test_isolated_searches_a_batch_to_its_end_where_an_input_of_the_call_has_succeeded(bad, reason):
+    texts = [f"text {number}" for number in range(64)]
+    answer = failing_at({texts[32 + row] for row in bad}, lambda _: REASONS[reason]())
+    result, *_ = play(QuickBlocking, in_batches(32, 1), texts, answer, keep_going=True)
+    assert sorted(result[3]) == [32 + row for row in sorted(bad)]
 
 
 @pytest.mark.parametrize(
@@ -483,7 +553,7 @@ def test_isolated_ends_its_search_when_the_server_goes_down_in_the_middle():
 
     result, asked, *_ = alike(isolated, texts, lambda: answer)
     assert sorted(result[2]) == list(range(256))
-    assert asked.total() <= 16
+    assert asked.total() <= 48
 
 
 def test_an_error_that_outlived_its_retries_is_not_retried_in_a_part():

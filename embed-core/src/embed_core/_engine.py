@@ -24,7 +24,7 @@ from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted
 from embed_core.middleware.instrumented import Instrumented
-from embed_core.middleware.isolated import Isolated
+from embed_core.middleware.isolated import Doubt, Isolated
 from embed_core.middleware.joined import Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
@@ -68,13 +68,13 @@ def _before_sending(model: Model, state: State, cache: Cache | None, listeners: 
 
 def _sending(model: Model, state: State, cache: Cache | None, places: Places) -> Sequence[Any]:
     """Return the middleware that sends the missing inputs, in batches."""
-    limiter = None if places.limits else model.rate_limiter
+    limiter, doubt = None if places.limits else model.rate_limiter, Doubt()
     return (
         # still of the call
         *places.missing,
-        Batched(model._plan, model.num_workers),
+        Batched(model._plan, model.num_workers, doubt.late),
         *(() if cache is None else (Joined(cache, state.in_flight), Remembered(cache))),
-        Isolated(model._plan),
+        Isolated(model._plan, doubt),
         # of one attempt at one batch: vectors, or it raises
         *places.batch,
         Instrumented(model.model_name, model._origin, partial(_event_handlers, model.callback_manager)),

@@ -146,7 +146,7 @@ def first_words(one: Any) -> str:
     return f" ({words + ' …' if len(one) > _WORDS else words!r})"
 
 
-def likeness(error: Any) -> tuple[Any, ...]:
+def likeness(error: Any) -> Likeness:
     """Return the facts by which two errors are alike: the type and status, not the words."""
     return type(error), getattr(error, "status_code", None), type(getattr(error, "__cause__", None))
 
@@ -155,6 +155,7 @@ def _is_stretch(rows: Sequence[int]) -> TypeGuard[range]:
     return isinstance(rows, range) and rows.step == 1
 
 
+Likeness: TypeAlias = tuple[type[Exception], int | None, type[Any]]
 Onward: TypeAlias = Callable[[Request], Awaitable[Result]]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 from embed_core._io import IO, Ended
-from embed_core._result import Result, first_words, likeness
+from embed_core._result import Likeness, Result, first_words, likeness
 from embed_core._types import Kind, Next, Request
 from embed_core.errors import (
     AuthenticationError,
@@ -31,9 +34,49 @@ _PATIENCE = 8
 _PATIENCE_WITH_INPUTS = 32
 """The same where the error itself says that an input is at fault."""
 
+_PATIENCE_WITH_ANSWERS = 5
+"""The same where the answer makes no sense, which is paid for, so single inputs are sent at once."""
+
+_PROBES = 8
+"""Batches that are asked for one input each after the search of another one has begun."""
+
+_CREDIT = 40
+"""Failed parts in a row after which a success is no proof any more: enough to ask for each input of a usual batch."""
+
 _OF_THE_ACCOUNT = (ConfigurationError, IntegrationNotInstalledError, QuotaExceededError, RateLimitError)
 _FORBIDDEN = 403  # the answer of a firewall that dislikes a text, too
 _WRONG_ADDRESS = {301, 302, 303, 307, 308, 404, 405}  # or an unknown model
+
+
+@dataclass(slots=True)
+class Doubt:
+    """What the batches of one call know together: whether the fault is in an input or in the request.
+
+    Needs no lock: a lost change costs a request or two.
+
+    Attributes:
+        settled: whether an input of the call has succeeded, so that the request is in doubt no more.
+        credit: how many parts may yet fail in a row, in whatever batches, before a batch runs out of patience.
+        batches: counts the batches that failed while the request was in doubt, by the likeness of their errors.
+        late: the likeness of the error of inputs that may be sent again after all others, by their ids.
+        searched: whether such a batch has been searched.
+    """
+
+    settled: bool = False
+    credit: int = 0
+    batches: dict[Hashable, Iterator[int]] = field(default_factory=partial(defaultdict, count))
+    late: dict[int, Likeness] = field(default_factory=dict)
+    searched: bool = False
+
+    def claimed(self, ids: Sequence[int]) -> Likeness | None:
+        """Return the likeness of the error with which inputs failed that are sent again; None of others."""
+        found = [self.late.pop(one, None) for one in ids]
+        return found[0]
+
+    def allows_a_search(self) -> bool:
+        """Tell whether a batch that is sent again is searched: after a success, or as the last attempt of the call."""
+        first, self.searched = not self.searched, True
+        return self.settled or first
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +84,14 @@ class Isolated:
     """Sends a failed batch again in parts, and blames an input that fails where others of its batch do not.
 
     Here an attempt that raises becomes a result that tells of every row. The words of an error do not matter: where a
-    part succeeds the fault is in another one, and where eight requests in a row fail it is in the request. An error
-    that outlived its retries is not retried in a part. Refusals of the account, address or model are final at once.
+    part succeeds the fault is in another one, and where eight requests in a row fail it is in the request. Where the
+    caller keeps going, until an input succeeds one batch is searched and eight more are asked for one input; a batch
+    that fails alike is noted as late, and is searched when it comes again after all others. An error that outlived its
+    retries is not retried in a part. Refusals of the account, address or model are final.
     """
 
     plan: Callable[[Kind, Sequence[Any]], Iterable[Sequence[int]]]
+    doubt: Doubt = field(default_factory=Doubt)
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Result:
         result = Result(len(request.inputs))
@@ -54,44 +100,106 @@ class Isolated:
         return result
 
     async def _embed(self, request: Request, result: Result, next: Next) -> None:
-        """Give every row a vector or a reason."""
-        pieces: list[Sequence[int]] = [range(len(request.inputs))]
-        alone, failures, error = dict[int, Exception](), 0, None
-        while pieces and (error is None or failures < _patience(error)):
-            piece = pieces.pop(0) if failures < _HALVES else _one_of(pieces)
-            part = request if error is None else replace(request.pick(piece), outlived=likeness(error))
-            refused = await _send(part, piece, result, next)
-            if refused is None:
-                failures = 0
-                continue
-            left = [row for row in piece if result.is_open(row)]
-            if not _is_about_inputs(refused):
-                result.fail(left, refused)
-                pieces = pieces if request.keep_going else []  # else the others were never sent
-                continue
-            failures, error = failures + 1 if len(left) == len(piece) else 0, refused
-            if len(left) == len(piece) == 1:
-                alone[left[0]] = refused
-            elif left:
-                pieces += self._parts(request, left, whole=len(left) == len(piece))
-        for row, reason in alone.items():
-            result.fail([row], _blamed(request, row, reason) if result.done.any() else reason)
-        if error is not None:
-            result.fail([row for piece in pieces for row in piece], error)
+        """Give every row a vector or a reason; those of a late batch that is not searched stay open."""
+        rows, doubt, refused = range(len(request.inputs)), self.doubt, None
+        like = doubt.claimed(request.ids) if doubt.late else None
+        if like is None and (refused := await _send(request, rows, result, next)) is None:
+            doubt.settled, doubt.credit = True, _CREDIT
+            return
+        search = _Search(request, result, doubt, partial(self._parts, request))
+        if refused is not None:
+            search.note(rows, refused)
+        elif doubt.allows_a_search():
+            search.pieces, search.like, search.failures = self._parts(request, rows), like, 1
+        while (piece := search.piece()) is not None:
+            part = replace(request.pick(piece), outlived=search.like)
+            search.note(piece, await _send(part, piece, result, next))
+        search.end()
 
-    def _parts(self, request: Request, rows: Sequence[int], *, whole: bool) -> list[Sequence[int]]:
-        """Plan again, because the integration may have learned a limit from the refusal; else halve.
-
-        Args:
-            request: that of the batch.
-            rows: those of it that failed together.
-            whole: whether they are all that was sent; if not, the others were at fault, and these may be sent together.
-        """
-        if not whole:
-            return [rows]
+    def _parts(self, request: Request, rows: Sequence[int]) -> list[Sequence[int]]:
+        """Plan rows again, because the integration may have learned a limit from the refusal; else halve them."""
         planned = [batch for batch in self.plan(request.kind, [request.inputs[row] for row in rows]) if len(batch)]
+        if len(planned) > 1:
+            return [[rows[at] for at in batch] for batch in planned]
         middle = len(rows) // 2
-        return [[rows[at] for at in batch] for batch in planned] if len(planned) > 1 else [rows[:middle], rows[middle:]]
+        return [half for half in (rows[:middle], rows[middle:]) if half]
+
+
+@dataclass(slots=True)
+class _Search:
+    """The search of a batch that failed for the inputs at fault.
+
+    Attributes:
+        request: that of the batch.
+        result: what is known of its rows.
+        doubt: shared by the batches of the call.
+        parts: cuts rows that failed together.
+        pieces: rows that are yet to be sent, and together.
+        error: the last failure that may be about an input.
+        like: its likeness.
+        failures: how many there were in a row.
+        number: how many batches failed alike before this one while the request was in doubt; if any, it is probed only.
+        alone: the rows that failed alone, and why.
+    """
+
+    request: Request
+    result: Result
+    doubt: Doubt
+    parts: Callable[[Sequence[int]], list[Sequence[int]]]
+    pieces: list[Sequence[int]] = field(default_factory=list)
+    error: Exception | None = None
+    like: Likeness | None = None
+    failures: int = 0
+    number: int = 0
+    alone: dict[int, Exception] = field(default_factory=dict)
+
+    def piece(self) -> Sequence[int] | None:
+        """Take the rows that are sent next; None where all are sent, or the fault is not in the inputs."""
+        if not self.pieces or self.like is None:
+            return None
+        patience = _patience(self.like[0], self.number)
+        if self.failures >= patience and self.doubt.credit <= 0:
+            return None
+        together = self.failures < (_HALVES if patience >= _PATIENCE else 1)
+        return self.pieces.pop(0) if together else _one_of(self.pieces, self.number)
+
+    def note(self, piece: Sequence[int], refused: Exception | None) -> None:
+        """Note how the sending of a piece ended."""
+        left = [row for row in piece if self.result.is_open(row)]
+        self.doubt.settled = self.doubt.settled or bool(self.result.done.any())
+        if refused is None:
+            self.failures, self.number, self.doubt.credit = 0, 0, _CREDIT
+        elif _is_about_inputs(refused):
+            self._failed(piece, left, refused)
+        else:
+            self.result.fail(left, refused)
+            self.pieces = self.pieces if self.request.keep_going else []  # else the others were never sent
+
+    def _failed(self, piece: Sequence[int], left: Sequence[int], error: Exception) -> None:
+        first, self.error, self.like = self.like is None, error, likeness(error)
+        if len(left) < len(piece):
+            self.number, self.failures = 0, 0
+            self.pieces += [left] if left else []
+            return
+        self.failures += 1
+        if not first:
+            self.doubt.credit -= 1
+        elif self.request.keep_going and not self.doubt.settled:
+            self.number = next(self.doubt.batches[self.like])
+        if len(piece) == 1:
+            self.alone[piece[0]] = error
+        else:
+            self.pieces += self.parts(left)
+
+    def end(self) -> None:
+        """Give the reasons of rows that failed alone or are not sent any more, and note them if the batch is late."""
+        rest = [row for piece in self.pieces for row in piece]
+        if rest and self.number and self.like is not None:
+            self.doubt.late.update((self.request.ids[row], self.like) for row in (*self.alone, *rest))
+        for row, reason in self.alone.items():
+            self.result.fail([row], _blamed(self.request, row, reason) if self.result.done.any() else reason)
+        if self.error is not None:
+            self.result.fail(rest, self.error)
 
 
 async def _send(part: Request, rows: Sequence[int], result: Result, next: Next) -> Exception | None:
@@ -111,19 +219,25 @@ async def _send(part: Request, rows: Sequence[int], result: Result, next: Next) 
     return None
 
 
-def _one_of(pieces: list[Sequence[int]]) -> Sequence[int]:
-    """Take one row out of the middle of the next piece; the rest goes to the end, so that each piece has its turn."""
+def _one_of(pieces: list[Sequence[int]], number: int) -> Sequence[int]:
+    """Take one row out of the next piece; the rest goes to the end, so that each piece has its turn.
+
+    It is the middle one, or lies elsewhere in each batch that is probed: bad inputs may recur at the same place.
+    """
     piece = pieces.pop(0)
-    if len(piece) == 1:
-        return piece
-    middle = len(piece) // 2
-    pieces.append([*piece[:middle], *piece[middle + 1 :]])
-    return [piece[middle]]
+    at = number * len(piece) // (_PROBES + 1) % len(piece) if number else len(piece) // 2
+    if rest := [*piece[:at], *piece[at + 1 :]]:
+        pieces.append(rest)
+    return [piece[at]]
 
 
-def _patience(error: Exception) -> int:
-    """Return how many failures in a row it takes until the fault is not in the inputs."""
-    return _PATIENCE_WITH_INPUTS if isinstance(error, InvalidInputError) else _PATIENCE
+def _patience(kind: type[Exception], number: int) -> int:
+    """Return how many failures in a row it takes until the fault is not in the inputs of a batch."""
+    if number:
+        return 2 if number <= _PROBES else 1
+    if issubclass(kind, EmbeddingIntegrityError):
+        return _PATIENCE_WITH_ANSWERS
+    return _PATIENCE_WITH_INPUTS if issubclass(kind, InvalidInputError) else _PATIENCE
 
 
 def _is_about_inputs(error: Exception) -> bool:
