@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from embed_core.errors import (
     EmbeddingIntegrityError,
     InvalidInputError,
     ProviderError,
+    ProviderTimeoutError,
     QuotaExceededError,
 )
 from embed_core.kvstore import MemoryKVStore, SQLiteKVStore
@@ -354,6 +356,30 @@ def test_an_answer_that_does_not_fit_is_an_error(model: OpenAIEmbedding, server:
 
 def changed(**changes: object) -> Callable[[bytes], bytes]:
     return lambda line: json.dumps(json.loads(line) | changes).encode()
+
+
+DRIPPING = Fault(body=b" " * 10_000, wire="drip")
+
+
+@pytest.mark.parametrize("asked", ["POST /v1/files", "POST /v1/batches", "GET /v1/batches/", "GET /v1/files/"])
+def test_a_request_about_a_file_ends_though_the_server_drips_on(
+    server: FakeEmbeddingServer, embed: Embed, asked: str
+) -> None:
+    server.inject_when(lambda request: f"{request.method} {request.path}".startswith(asked), DRIPPING)
+    with (
+        SmallJobs(api_key=KEY, api_base=server.base_url, max_retries=0, attempt_timeout=0.1) as model,
+        pytest.raises(ProviderTimeoutError, match="no answer in time"),
+    ):
+        embed(model, TEXTS, poll_seconds=0)
+
+
+def test_a_file_is_read_no_further_than_the_answers_of_a_job_can_be_long(
+    small_jobs: OpenAIEmbedding, server: FakeEmbeddingServer
+) -> None:
+    packed = Fault(body=gzip.compress(b" " * (64 << 20)), headers={"content-encoding": "gzip"})
+    server.inject_when(lambda request: request.path.endswith("/content"), packed)
+    with pytest.raises(EmbeddingIntegrityError, match="answered more than 8 MiB"):
+        small_jobs.embed_batch_job(TEXTS, poll_seconds=0)
 
 
 @pytest.mark.parametrize(

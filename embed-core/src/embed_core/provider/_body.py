@@ -8,6 +8,7 @@ import zlib
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 ACCEPTED = {"Accept-Encoding": "gzip"}
@@ -16,6 +17,7 @@ ACCEPTED = {"Accept-Encoding": "gzip"}
 FLOOR = 8 << 20  # bytes of an answer, however few vectors it holds
 BYTES_OF_A_NUMBER = 32  # a float64 in JSON has at most 25 characters
 LARGEST_DIMENSION = 16_384  # where it is not known
+SLOWEST = 100_000  # bytes a second of a file on its way, below which time runs out
 
 _OF_AN_ERROR = 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's number for this form
@@ -28,11 +30,13 @@ class Bounds:
     Attributes:
         most: bytes of an unpacked answer with vectors; a longer one is cut just behind.
         seconds: most seconds for a sync request; an async one is ended from outside.
+        rate: the bytes of an answer that add a second to these.
         began: when the request was sent, by `time.monotonic()`.
     """
 
     most: int
     seconds: float | None = None
+    rate: float = inf
     began: float = field(default_factory=time.monotonic)
 
 
@@ -55,7 +59,8 @@ def take(response: Any) -> None:
     unpack = _unpacking(response.headers) if "content-encoding" in response.headers else None
     with closing(response.stream) as stream:
         for chunk in stream:
-            if bounds.seconds is not None and time.monotonic() - bounds.began > bounds.seconds:
+            late = time.monotonic() - bounds.began - len(content) / bounds.rate
+            if bounds.seconds is not None and late > bounds.seconds:
                 raise library.ReadTimeout(f"no whole answer within {bounds.seconds:g} seconds")
             room = most + 1 - len(content)
             content += chunk[:room] if unpack is None else unpack.decompress(chunk, room)

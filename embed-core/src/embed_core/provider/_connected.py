@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr
@@ -17,13 +17,15 @@ from pydantic import Field, PrivateAttr
 from embed_core._base import BaseEmbedding
 from embed_core._types import OPERATIONAL, Kind
 from embed_core.errors import AuthenticationError, ConfigurationError, EmbeddingIntegrityError, EmbedError
-from embed_core.provider._body import BYTES_OF_A_NUMBER, FLOOR, LARGEST_DIMENSION, Bounds, in_force
+from embed_core.provider._body import BYTES_OF_A_NUMBER, FLOOR, LARGEST_DIMENSION, SLOWEST, Bounds, in_force
 from embed_core.provider._clients import ClientPool
 from embed_core.provider._errors import Endpoint
 from embed_core.provider._flow import FlowControl
 from embed_core.provider._limits import Capabilities, KnownModel, Limits
 from embed_core.provider._settings import Address, Headers, Secret, address, headers_of, revealed, sendable, sends_key
 from embed_core.provider._transport import HTTPTransport, Reply, Transport, require_httpx
+
+T = TypeVar("T")
 
 _log = logging.getLogger("embed_core.provider")
 
@@ -78,8 +80,27 @@ class Server:
         self.flow.observe(reply.headers)
         return reply
 
+    def transfer(self, fn: Callable[[], T], *, sent: int = 0, most: int = FLOOR) -> T:
+        """Make a request about a file, within the time of an attempt and that for the bytes of the file.
+
+        Args:
+            fn: makes the request by the transport's sync client, and returns its answer.
+            sent: the bytes that it sends.
+            most: the bytes that the answer may have.
+        """
+        seconds = self.transport.attempt_timeout
+        bounds = Bounds(most, None if seconds is None else seconds + sent / SLOWEST, SLOWEST)
+        before = in_force.set(bounds)
+        try:
+            answer = fn()
+        finally:
+            in_force.reset(before)
+        if isinstance(answer, bytes) and len(answer) > most:
+            raise self._too_long(bounds)
+        return answer
+
     def _too_long(self, bounds: Bounds) -> EmbeddingIntegrityError:
-        words = f"answered more than {bounds.most >> 20} MiB, too much for the vectors of one request"
+        words = f"answered more than {bounds.most >> 20} MiB, too much for what was asked"
         return EmbeddingIntegrityError(f"{self.endpoint} {words}; check `{self.endpoint.address_field}`")
 
     def meaning(self, error: Exception) -> EmbedError:

@@ -17,6 +17,7 @@ from embed_core._types import Next, Request, Vectors
 from embed_core.errors import ConfigurationError, EmbeddingIntegrityError, EmbedError, InvalidInputError, ProviderError
 from embed_core.middleware.retried import Retried
 from embed_core.provider._api import APIEmbedding
+from embed_core.provider._body import FLOOR
 from embed_core.provider._connected import Server
 from embed_core.provider._errors import Refusal
 from embed_core.provider._exchange import understood
@@ -133,7 +134,7 @@ class JobRun:
         aside = 0.0 if budgeted is None else budgeted.reserve(tokens)
         try:
             file = await self._call(request, io, partial(self._upload, texts))
-            job_id = await self._call(request, io, partial(self.api.create, *file))
+            job_id = await self._call(request, io, partial(self.server.transfer, partial(self.api.create, *file)))
         except BaseException:
             self.model._meter.release(aside)
             raise
@@ -147,9 +148,9 @@ class JobRun:
         self.model._meter.release(self.reserved.pop(job_id, 0))
 
     async def _finished(self, request: Request, io: Any, job_id: str, count: int) -> Job:
-        shown = 0
+        shown, look = 0, partial(self.server.transfer, partial(self.api.retrieve, job_id))
         try:
-            while (job := await self._call(request, io, partial(self.api.retrieve, job_id))).state == "running":
+            while (job := await self._call(request, io, look)).state == "running":
                 now = int(count * job.share)
                 request.progress.advance(now - shown)
                 shown = now
@@ -187,12 +188,15 @@ class JobRun:
                 line = json.dumps(self.api.line(str(number), body)).encode() + b"\n"
                 digest.update(line)
                 file.write(line)
+            size = file.tell()
             file.seek(0)
-            return self.api.upload(file), digest.hexdigest()
+            return self.server.transfer(partial(self.api.upload, file), sent=size), digest.hexdigest()
 
     def _lines(self, file_id: str) -> Iterator[Any]:
         """Yield the JSON of the lines of a file, as far as they are JSON."""
-        for line in self.api.content(file_id).splitlines():
+        vectors, texts = (self.most.inputs or 0) * self.server.row_bytes, 2 * (self.most.bytes or 0)
+        read = partial(self.api.content, file_id)
+        for line in self.server.transfer(read, most=FLOOR + max(vectors, texts)).splitlines():
             with suppress(ValueError):
                 yield json.loads(line)
 
@@ -203,7 +207,7 @@ class JobRun:
             ConfigurationError: it was asked for other vectors.
         """
         texts: list[str] = []
-        for line in self._lines(self.api.retrieve(job_id).requests):
+        for line in self._lines(self.server.transfer(partial(self.api.retrieve, job_id)).requests):
             _, body = self.api.request(line)
             asked = self.api.texts(body)
             expected = self.model._request("text", asked)

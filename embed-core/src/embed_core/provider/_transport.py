@@ -86,17 +86,19 @@ class HTTPTransport(Transport):
 
     def send(self, method: str, path: str, **options: Any) -> Any:
         """Return the response to any other request, as batch APIs have them; `options` are those of httpx."""
-        with self.clients.shared() as client:
-            response = client.request(**self._asked(path, None, options) | {"method": method})
-            response.raise_for_status()
-            return response
+        asked = self._asked(path, None, options) | {"method": method}
+        with self.clients.shared() as client, client.stream(**asked) as response:
+            take(response)
+            response.read()
+        response.raise_for_status()
+        return response
 
     def connection_errors(self) -> tuple[type[Exception], ...]:
         httpx = require_httpx()
         return httpx.TransportError, httpx.InvalidURL
 
     def _asked(self, path: str, body: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-        headers = headers_of(self.headers, options.get("headers", {}), {} if body is None else ACCEPTED)
+        headers = headers_of(self.headers, options.get("headers", {}), ACCEPTED)
         asked = {"method": "POST", "url": self.base_url + path, "timeout": self.timeout, "follow_redirects": False}
         return {**asked, **({} if body is None else {"json": body}), **options, "headers": headers}
 

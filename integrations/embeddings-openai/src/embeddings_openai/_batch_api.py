@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from embed_core.provider import Job, JobAPI
+from embed_core.provider import ACCEPTED, Job, JobAPI
 
 from embeddings_openai._transport import OWN
 
 _ENDPOINT = "/v1/embeddings"
+_OPTIONS = {**OWN, "headers": ACCEPTED}
 _STARTED = {"validating", "in_progress", "finalizing"}
 _CROWDED = "token_limit_exceeded"
 _DIGEST = "embeddings_openai_sha256"
@@ -38,7 +39,7 @@ class BatchAPI(JobAPI):
                 "/files",
                 body={"purpose": "batch"},
                 files=[("file", ("embeddings.jsonl", file))],
-                options={**OWN, "headers": {"Content-Type": "multipart/form-data"}},
+                options={**OWN, "headers": {**ACCEPTED, "Content-Type": "multipart/form-data"}},
                 cast_to=FileObject,
             )
             return str(stored.id)
@@ -48,7 +49,7 @@ class BatchAPI(JobAPI):
         from openai.pagination import SyncCursorPage
         from openai.types import Batch
 
-        latest = {**OWN, "params": {"limit": 100}}
+        latest = {**_OPTIONS, "params": {"limit": 100}}
         with self.client() as client:
             for job in client.get("/batches", options=latest, cast_to=SyncCursorPage[Batch]).data:
                 lost = job.status in _STARTED and (job.metadata or {}).get(_DIGEST) == digest
@@ -60,14 +61,14 @@ class BatchAPI(JobAPI):
                 "completion_window": "24h",
                 "metadata": {_DIGEST: digest},
             }
-            return str(client.post("/batches", body=wanted, options=OWN, cast_to=Batch).id)
+            return str(client.post("/batches", body=wanted, options=_OPTIONS, cast_to=Batch).id)
 
     def retrieve(self, job_id: str) -> Job:
         """Return the state of a job."""
         from openai.types import Batch
 
         with self.client() as client:
-            job = client.get(f"/batches/{quote(job_id, safe='')}", options=OWN, cast_to=Batch)
+            job = client.get(f"/batches/{quote(job_id, safe='')}", options=_OPTIONS, cast_to=Batch)
         counts, errors = job.request_counts, (job.errors and job.errors.data) or []
         return Job(
             job.id,
@@ -85,7 +86,7 @@ class BatchAPI(JobAPI):
 
         path = f"/files/{quote(file_id, safe='')}/content"
         with self.client() as client:
-            return bytes(client.get(path, options=OWN, cast_to=HttpxBinaryResponseContent).content)
+            return bytes(client.get(path, options=_OPTIONS, cast_to=HttpxBinaryResponseContent).content)
 
     def line(self, number: str, body: Any) -> Mapping[str, Any]:
         """Return the line for a request."""
