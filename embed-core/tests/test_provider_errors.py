@@ -52,6 +52,7 @@ def wrong(*place: object, said: str = "Input should be a valid string") -> dict[
         (400, {"object": "error", "message": str([wrong("body", "input")]), "code": 400}, InvalidInputError),
         (400, {"message": "user\n  Input should be a valid string [type=string_type, input_value=5]"}, ProviderError),
         (400, {"error": {"message": "Input type 'qery' is unknown"}}, ProviderError),
+        (400, {"error": {"message": "`dimensions` is too large"}}, ProviderError),
         (500, {"error": {"message": "input is too large to process.", "type": "server_error"}}, InputTooLongError),
         (424, {"error": "CUDA error", "error_type": "Backend"}, ProviderUnavailableError),
         (429, {"error": "Model is overloaded", "error_type": "Overloaded"}, RateLimitError),
@@ -67,6 +68,71 @@ def wrong(*place: object, said: str = "Input should be a valid string") -> dict[
 )
 def test_the_forms_of_many_servers_are_understood(status: int, body: object, kind: type[EmbedError]) -> None:
     assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The input (120 tokens) is longer than the model's context length",
+        "input (600 tokens) is too large to process. increase the physical batch size",
+        "exceed context window of 512",
+        "Input is too long for this model",
+        "sequence length 900 > 512",
+        "This model's maximum context length is 512 tokens, however you requested 700 tokens",
+        "Please reduce the length of the input.",
+        "inputs must have less than 512 tokens. Given: 700",
+        "文本过长",
+    ],
+)
+def test_a_text_is_too_long_in_many_words(said: str) -> None:
+    assert type(refused(400, said)) is InputTooLongError
+
+
+def refused(status: int, said: str) -> Exception:
+    return Refusal.read(status, {}, {"error": {"message": said}}).as_error(HERE)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "request id in content header is too long",
+        "the content of `user` is too long",
+        "用户名过长",
+        "dimensions exceeds the maximum embedding length 1024",
+    ],
+)
+def test_something_else_that_is_too_long_is_no_long_text(said: str) -> None:
+    assert type(refused(400, said)) is ProviderError
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "input (600 tokens) is too large to process. increase the physical batch size",
+        "the input length exceeds the context length",
+    ],
+)
+def test_a_server_error_that_is_about_a_long_text_is_final(said: str) -> None:
+    assert type(refused(500, said)) is InputTooLongError
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "context deadline exceeded",
+        "json: unsupported value: NaN",
+        "EOF",
+        "out of memory",
+        "Processing of the input took too long, please try again later",
+        "处理时间过长",
+        "failed to create context: context size 8192 does not fit in free memory",
+        "request exceeds rate: 1000 tokens per minute",
+        "upstream response exceeds Content-Length",
+        "max concurrent tokens reached, retry",
+    ],
+)
+def test_a_server_error_of_another_kind_can_pass(said: str) -> None:
+    assert type(refused(500, said)) is ProviderUnavailableError
 
 
 def test_an_answer_of_several_lines_is_one_line() -> None:

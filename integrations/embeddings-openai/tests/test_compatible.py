@@ -529,6 +529,18 @@ def test_a_culprit_that_the_server_names_is_left_out_under_the_error_policy(
     assert [len(request.inputs) for request in server.requests] == [4, 3]
 
 
+@pytest.mark.parametrize("policy", ["truncate", "mean"])
+@pytest.mark.parametrize(("status", "said"), [(400, "input is too long"), (500, "input is too large to process")])
+def test_a_text_that_is_too_long_in_words_without_a_limit_gets_its_vector(
+    model: OpenAICompatibleEmbedding, server: FakeEmbeddingServer, embed: Embed, policy: str, status: int, said: str
+) -> None:
+    server.inject_when(lambda request: any(len(text) > 500 for text in request.inputs), faults.error(status, said))
+    with model.with_(long_text=policy) as careful:
+        vectors = embed(careful, ["a", "b", words(150), "d"])
+    assert vectors.shape == (4, 16)
+    assert np.array_equal(vectors[[0, 1, 3]], server.vectors(["a", "b", "d"]))
+
+
 def test_a_limit_of_the_users_own_cuts_by_estimate(server: FakeEmbeddingServer) -> None:
     with OpenAICompatibleEmbedding("e5", api_base=server.base_url, max_input_tokens=5) as model:
         model.embed_texts(["seven words that make more than enough"])

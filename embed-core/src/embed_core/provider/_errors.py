@@ -29,9 +29,16 @@ from embed_core.errors import (
 _QUOTA = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
 _BUSY = {"rate_limit_exceeded", "ratelimitreached", "429", "overloaded", "too_many_requests", "tokens", "requests"}
 _TOO_LONG = re.compile(
-    r"tokens per request|maximum context length|maximum input length|max(?:imum)? .{0,20}tokens|less than \d+ tokens"
-    r"|batch size .{0,20}maximum|too many tokens|longer than the maximum|exceeds? .{0,40}(?:context|tokens?|length)",
+    r"tokens per request|maximum input length|max(?:imum)? .{0,20}tokens|less than \d+ tokens|batch size .{0,20}maximum"
+    r"|too many tokens|longer than the (?:max|model|limit|context)"
+    r"|(?<!dimensions )exceeds? .{0,40}(?:context|tokens?|length)"
+    r"|(?:input|text|prompt|sequence)s?\b.{0,40}(?<!took )\btoo (?:long|large)|context (?:length|window|size)"
+    r"|sequence length|(?:reduce|shorten) .{0,20}(?:length|input|text|prompt)"
+    r"|(?:输入|文本|内容|入力|テキスト).{0,10}(?:[过過]长|超长|太长|長すぎ)",
     re.IGNORECASE,
+)
+_TOO_LONG_BY_500 = re.compile(
+    r"input (?:\(\d+ tokens\) )?is too large|input length exceeds .{0,20}context length", re.IGNORECASE
 )
 _ABOUT_INPUT = re.compile(r"\binputs?\b(?! should be| are not permitted| type)|empty string", re.IGNORECASE)
 _NO_EMBEDDINGS = re.compile(r"(?:not|n't) support embeddings?(?: api)?\s*(?:[^\w\s]|$)", re.IGNORECASE)
@@ -175,15 +182,15 @@ class Refusal:
 
     def _kind(self) -> type[EmbedError]:
         status, about_input = self.status, self.status in {400, 422}
+        too_long = _TOO_LONG if about_input else _TOO_LONG_BY_500  # of llama.cpp and Ollama; others' may pass
         for applies, kind in (
             (self.code in _QUOTA or status == 402, QuotaExceededError),
             (status == 429 or (self.code in _BUSY and status >= 500), RateLimitError),
             (status in {401, 403}, AuthenticationError),
             (_NO_EMBEDDINGS.search(self.message), ConfigurationError),
             (status == 408, ProviderTimeoutError),
-            (status == 500 and "input is too large" in self.message, InputTooLongError),  # llama.cpp
+            (status == 413 or too_long.search(self.message), InputTooLongError),
             (status in {409, 424, 425} or status >= 500, ProviderUnavailableError),
-            (status == 413 or (about_input and _TOO_LONG.search(self.message)), InputTooLongError),
             (about_input and _ABOUT_INPUT.search(self.message), InvalidInputError),
         ):
             if applies:
