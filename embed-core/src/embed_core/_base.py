@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from operator import length_hint
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from embed_core._engine import array, block_size, lists, only, run, runner, weigh
 from embed_core._io import IO, Asyncio, Blocking, drive
@@ -62,33 +62,65 @@ class BaseEmbedding(Model):
 
     # Many inputs
 
+    @overload
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     def get_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed search queries; return one list of floats for each, in input order.
 
         With `on_error="none"` a failed input has `None` in its place, and all others are embedded.
         """
         return drive(lists(self, runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
+    @overload
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     async def aget_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed search queries; see `get_query_embedding_batch`."""
         return await lists(self, Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
+    @overload
+    def get_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    def get_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     def get_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed documents or passages; return one list of floats for each, in input order.
 
         With `on_error="none"` a failed input has `None` in its place, and all others are embedded.
         """
         return drive(lists(self, runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
+    @overload
+    async def aget_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    async def aget_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     async def aget_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed documents or passages; see `get_text_embedding_batch`."""
         return await lists(self, Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 

@@ -215,7 +215,7 @@ async def array(
 
 async def lists(
     model: Model, io: IO, kind: Kind, inputs: Iterable[Any], *, show_progress: bool, on_error: OnError
-) -> list[Embedding]:
+) -> list[Any]:
     """Embed inputs for a method that returns lists, with None for a failed input where `on_error` is "none"."""
     collected, keep_going = collect(kind, inputs), _keeps_going(on_error)
     try:
@@ -224,8 +224,7 @@ async def lists(
         if not (keep_going and error.failed):
             raise
         done = error.completed
-        rows: list[Any] = [done[index].tolist() if index in done else None for index in range(len(collected))]
-        return rows
+        return [done[index].tolist() if index in done else None for index in range(len(collected))]
     embeddings: list[Embedding] = vectors.tolist()
     return embeddings
 

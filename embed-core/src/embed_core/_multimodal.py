@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from io import BytesIO
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, overload
 
 from embed_core._base import BaseEmbedding, NodeT
 from embed_core._engine import array, lists, only, run, runner
@@ -59,15 +59,31 @@ class MultiModalEmbedding(BaseEmbedding):
         """Embed an image; see `get_image_embedding`."""
         return only(await run(self, Asyncio(), "image", [image]))
 
+    @overload
+    def get_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    def get_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     def get_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed images; return one list of floats for each, in input order."""
         return drive(lists(self, runner(self), "image", images, show_progress=show_progress, on_error=on_error))
 
+    @overload
+    async def aget_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[Embedding]: ...
+    @overload
+    async def aget_image_embedding_batch(
+        self, images: Iterable[Any], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[Embedding | None]: ...
     async def aget_image_embedding_batch(
         self, images: Iterable[Any], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[Embedding]:
+    ) -> list[Any]:
         """Embed images; see `get_image_embedding_batch`."""
         return await lists(self, Asyncio(), "image", images, show_progress=show_progress, on_error=on_error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -158,27 +158,59 @@ class BaseSparseEmbedding(Model):
         """Embed a document or passage; see `get_text_embedding`."""
         return _only(await run(self, Asyncio(), "text", [text]))
 
+    @overload
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[SparseVector]: ...
+    @overload
+    def get_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[SparseVector | None]: ...
     def get_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[SparseVector]:
+    ) -> list[Any]:
         """Embed search queries, in input order; `on_error="none"` leaves None where one fails."""
         return drive(self._vectors(runner(self), "query", queries, show_progress=show_progress, on_error=on_error))
 
+    @overload
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[SparseVector]: ...
+    @overload
+    async def aget_query_embedding_batch(
+        self, queries: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[SparseVector | None]: ...
     async def aget_query_embedding_batch(
         self, queries: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[SparseVector]:
+    ) -> list[Any]:
         """Embed search queries; see `get_query_embedding_batch`."""
         return await self._vectors(Asyncio(), "query", queries, show_progress=show_progress, on_error=on_error)
 
+    @overload
+    def get_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[SparseVector]: ...
+    @overload
+    def get_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[SparseVector | None]: ...
     def get_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[SparseVector]:
+    ) -> list[Any]:
         """Embed documents or passages, in input order; `on_error="none"` leaves None where one fails."""
         return drive(self._vectors(runner(self), "text", texts, show_progress=show_progress, on_error=on_error))
 
+    @overload
+    async def aget_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["raise"] = "raise"
+    ) -> list[SparseVector]: ...
+    @overload
+    async def aget_text_embedding_batch(
+        self, texts: Iterable[str], *, show_progress: bool = False, on_error: Literal["none"]
+    ) -> list[SparseVector | None]: ...
     async def aget_text_embedding_batch(
         self, texts: Iterable[str], *, show_progress: bool = False, on_error: OnError = "raise"
-    ) -> list[SparseVector]:
+    ) -> list[Any]:
         """Embed documents or passages; see `get_text_embedding_batch`."""
         return await self._vectors(Asyncio(), "text", texts, show_progress=show_progress, on_error=on_error)
 
