@@ -4,10 +4,14 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
+from sybil.evaluators.doctest import DocTestEvaluator
+from sybil.evaluators.python import PythonEvaluator
 from sybil.evaluators.skip import Skipper
 from sybil.example import SybilFailure
 
@@ -18,6 +22,20 @@ SHOWN = {"text", "markdown", "html"}
 
 DIRECTIVE = re.compile(r"\{(?!code|sourcecode|doctest)[\w-]+\}")
 PROMPT = re.compile(r"^[ \t>]*>>> ", re.MULTILINE)
+
+CHECKER = f"""
+[mypy]
+mypy_path = {":".join(map(str, sorted(ROOT.glob("*/src")) + sorted(ROOT.glob("integrations/*/src"))))}
+explicit_package_bases = true
+follow_imports = silent
+ignore_missing_imports = true
+check_untyped_defs = true
+allow_redefinition = true
+# A page may define a name again, and its examples are no annotated code.
+disable_error_code = no-redef, var-annotated
+[mypy-torch.*,transformers.*,sentence_transformers.*,lancedb.*,pyarrow.*,langchain_core.*,openai.*]
+follow_imports = skip
+"""
 
 
 def run_lines(document):
@@ -76,6 +94,29 @@ def test_every_prompt_is_run(documents):
             if line not in run:
                 escaped.append(f"{document.path}:{line + 1}")
     assert not escaped
+
+
+def python_of(document):
+    """Return the Python of all examples of a page, each on its line of the page; `page` is there for hidden ones."""
+    lines = ["from typing import Any; page: Any"]
+    for _, region in document.regions:
+        source = getattr(region.parsed, "source", region.parsed)  # of a doctest
+        if isinstance(region.evaluator, PythonEvaluator | DocTestEvaluator):
+            first = document.text.index(source.partition("\n")[0], region.start)
+            lines += [""] * (document.text.count("\n", 0, first) - len(lines)) + source.splitlines()
+    return "\n".join(lines)
+
+
+def test_a_type_checker_finds_no_error_in_the_pages(documents, tmp_path):
+    (tmp_path / "mypy.ini").write_text(CHECKER, "utf-8")
+    for document in documents:
+        if document.path.endswith(".md"):
+            name = re.sub(r"\W", "_", Path(document.path).relative_to(ROOT).with_suffix("").as_posix())
+            (tmp_path / f"{name}.py").write_text(python_of(document), "utf-8")
+    cache = ROOT / ".pytest_cache" / "mypy"
+    command = [sys.executable, "-m", "mypy", "--config-file=mypy.ini", f"--cache-dir={cache}", "."]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_skip_says_why(documents):
