@@ -580,13 +580,14 @@ class TestFolder:
         assert index.add(docs).added == 3
 
     @pytest.mark.parametrize("name", ["write.lock", "write.pid", "jobs.json", "jobs.json.draft", "cache.sqlite"])
-    def test_no_name_of_ours_leads_out_of_the_folder(self, index, docs, tmp_path, model, name):
+    @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+    def test_no_name_of_ours_leads_out_of_the_folder(self, index, docs, tmp_path, model, name, link):
         precious = tmp_path / "precious"
         precious.write_text("words of the user")
         for prepare in (index.folder.mkdir, lambda: index.add(docs)):
             prepare()
             (index.folder / name).unlink(missing_ok=True)
-            (index.folder / name).symlink_to(precious)
+            link(index.folder / name, precious)
             for use in (Index(index.folder, model).add, Index(index.folder, model).search):
                 with pytest.raises(ConfigurationError, match=rf"{name}` is a link"):
                     use(str(docs))

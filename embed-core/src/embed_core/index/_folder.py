@@ -24,13 +24,16 @@ _OURS = (TABLE, CACHE, JOBS, _LOCK, _HOLDER)
 def check_own(folder: Path) -> None:
     """Refuse a folder in which one of our names is a link, or no file: writing there would overwrite another file.
 
+    Hard links in the table are let be: its files are never written again, and backups are made of such links.
+
     Raises:
         ConfigurationError: a name stands for something else.
     """
     for path in _own(folder):
-        mode = path.lstat().st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            kind = "a link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
+        status = path.lstat()
+        is_hard_link = stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and path.parent == folder
+        if is_hard_link or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            kind = "a link" if is_hard_link or stat.S_ISLNK(status.st_mode) else "a device, pipe or socket"
             raise ConfigurationError(f"`{path}` is {kind}, which no index holds; remove it, or name another folder")
 
 
