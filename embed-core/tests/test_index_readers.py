@@ -109,6 +109,9 @@ class TestPlainText:
 
 BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n-----END PRIVATE KEY-----\n"
+PUBLIC_JWK = {"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "key_ops": ["verify"]}
+PRIVATE_JWK = {"d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE", **PUBLIC_JWK}
+OCT_JWK = {"kty": "oct", "k": "GawgguFyGrWKav7AX4VKUg"}
 
 
 class TestKeys:
@@ -127,6 +130,16 @@ class TestKeys:
             json.dumps({"type": "service_account", "private_key": PEM}),
             f"client-key-data: {base64.b64encode(PEM.encode()).decode()}",
             f"Some words before it.\n\n    {PEM}\nand after it.",
+            *(
+                PEM.replace("PRIVATE KEY", label)
+                for label in ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", "TRUSTED CERTIFICATE", "PKCS7", "CMS")
+            ),
+            PEM.replace("PRIVATE KEY", "PKCS #7 SIGNED DATA"),
+            json.dumps(PRIVATE_JWK),
+            json.dumps(OCT_JWK),
+            json.dumps({"keys": [PUBLIC_JWK, {**PRIVATE_JWK, "oth": [{"r": "AQAB"}]}]}, indent=2),
+            f"TOKEN_KEY={json.dumps(json.dumps(OCT_JWK))}",
+            f"const key = {{kty: 'EC', d: '{PRIVATE_JWK['d']}'}};",
         ],
     )
     def test_a_private_key_or_certificate_is_told_by_its_content(self, text):
@@ -141,6 +154,9 @@ class TestKeys:
             "A key begins with `-----BEGIN PRIVATE KEY-----` and goes on in base64.",
             'if "-----BEGIN CERTIFICATE-----" in text:\n    raise ValueError("no certificates, please")\n',
             f"-----BEGIN PUBLIC KEY-----\n{BODY}\n-----END PUBLIC KEY-----\n",
+            json.dumps({"keys": [PUBLIC_JWK, {"kty": "RSA", "n": BODY, "e": "AQAB"}]}),
+            json.dumps([{"kty": "EC"}, {"d": PRIVATE_JWK["d"]}]),
+            'A private JWK has `"kty"` and the member `"d"`, or `"k"`, as in `{"kty": "oct", "k": "..."}`.',
         ],
     )
     def test_a_mention_is_no_key(self, text):
