@@ -209,7 +209,7 @@ class TestSearch:
         for path in Path("docs").iterdir():
             path.unlink()
         kept = run("index", "docs", "--into", "idx")
-        assert "docs is empty or not there, so 3 files of it stay in the index; `--prune` (" in kept.stderr
+        assert "docs holds no file or is not there, so 3 files of it stay in the index; `--prune` (" in kept.stderr
         assert run("index", "docs", "--into", "idx", "--prune").stdout.startswith("3 removed; ")
         result = run("search", "idx", "words", "-f", "json")
         assert (result.exit_code, result.stdout) == (0, "[]\n")

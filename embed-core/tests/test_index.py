@@ -254,8 +254,8 @@ class TestSync:
         assert index.add([other / "1.txt"], prune=True).removed == 1  # the path itself may be gone
         assert index.add([tmp_path]).removed == 2
 
-    @pytest.mark.parametrize("there", [False, True])
-    def test_a_folder_that_is_empty_or_missing_removes_nothing_without_a_word(self, index, docs, tmp_path, there):
+    @pytest.mark.parametrize("there", [False, True, ".keep", "lost+found/"])
+    def test_a_folder_without_files_or_missing_removes_nothing_without_a_word(self, index, docs, tmp_path, there):
         """A disk that is not mounted leaves an empty folder, or none."""
         for disk in (docs, docs / "inner"):
             shutil.copytree(docs, tmp_path / "disk" / "inner", dirs_exist_ok=True)
@@ -265,6 +265,10 @@ class TestSync:
             shutil.rmtree(gone)
             if there or disk != docs:
                 gone.mkdir()
+            if there == ".keep":
+                (gone / there).touch()
+            elif there == "lost+found/":
+                (gone / there).mkdir(exist_ok=True, parents=True)
             changes = index.add([docs, tmp_path / "disk"])
             assert (changes.removed, texts(index)) == (0, before)
             assert [one.source for one in changes.skipped] == [os.path.realpath(gone)]

@@ -14,7 +14,7 @@ from embed_core.index._item import ChunkedItem, Item, digest
 from embed_core.index._parsed import UnreadableError
 from embed_core.index._readers import most_bytes, read
 from embed_core.index._results import Skipped
-from embed_core.index._walk import holds_anything, is_gone, is_under, walk
+from embed_core.index._walk import is_gone, is_under, walk
 from embed_core.index._writer import Advance, Writer, bar
 
 _SHOWN = 200  # characters of an error
@@ -31,7 +31,7 @@ class FileRun:
     def run(self, roots: Sequence[str], *, prune: bool, show_progress: bool) -> None:
         """Index files under some canonical paths that are new or changed, and remove those that are gone.
 
-        A folder that is not there or empty is perhaps a disk that is not mounted: its files stay, unless `prune`.
+        A folder that is not there, or holds no file, may be a disk that is not mounted: its files stay unless `prune`.
 
         Raises:
             InvalidInputError: a path does not exist, and the index holds nothing of it either.
@@ -39,7 +39,7 @@ class FileRun:
         self._check(roots)
         stale, seen = self._found(roots)
         unseen = [item for source, item in self._known.items() if source not in seen]
-        self._remove_gone(unseen, roots, prune=prune)
+        self._remove_gone(unseen, roots, None if prune else [source for source in seen if seen[source]])
         with bar("B", sum(found.size for found in stale), show=show_progress) as advance:
             self._writer.write(self._read(stale, advance), advance)
 
@@ -52,11 +52,11 @@ class FileRun:
                 msg = f"there is no file or folder `{root}`"
                 raise InvalidInputError(msg)
 
-    def _found(self, roots: Sequence[str]) -> tuple[list[Item], set[str]]:
-        """Return the files that may have changed, and the names of all that are there."""
-        stale, seen = [], set()
+    def _found(self, roots: Sequence[str]) -> tuple[list[Item], dict[str, bool]]:
+        """Return the files that may have changed, and the names of all that is there, with whether it is a file."""
+        stale, seen = [], {}
         for one in walk((root for root in roots if Path(root).exists()), leave_out=str(self._folder)):
-            seen.add(one.source)
+            seen[one.source] = isinstance(one, Item)
             if isinstance(one, Skipped):
                 self._writer.changes.skipped.append(one)
             elif (known := self._known.get(one.source)) is None or not looks_like(known, one):
@@ -65,19 +65,20 @@ class FileRun:
                 self._writer.count(known, "unchanged")
         return stale, seen
 
-    def _remove_gone(self, unseen: Iterable[Item], roots: Sequence[str], *, prune: bool) -> None:
+    def _remove_gone(self, unseen: Iterable[Item], roots: Sequence[str], files: Sequence[str] | None) -> None:
+        """Remove files that are gone; unless `files` is None, only below folders that hold one of these."""
         gone: dict[str, list[Item]] = {}
         for item in unseen:
             root = next((root for root in roots if is_under(item.source, root)), None)
             if root is not None and is_gone(item.source):
                 gone.setdefault(_folder_of(item.source, root), []).append(item)
         for folder, items in gone.items():
-            if prune or holds_anything(folder):
+            if files is None or any(is_under(source, folder) for source in files):
                 self._writer.remove(items)
                 continue
             count = f"{len(items)} file{'' if len(items) == 1 else 's'}"
-            reason = f"is empty or not there, so {count} of it stay in the index; `--prune` (`prune=True`) removes them"
-            self._writer.changes.skipped.append(Skipped(folder, reason))
+            stay = f"so {count} of it stay in the index; `--prune` (`prune=True`) removes them"
+            self._writer.changes.skipped.append(Skipped(folder, f"holds no file or is not there, {stay}"))
 
     def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem]:
         for found in stale:

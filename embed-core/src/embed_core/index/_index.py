@@ -86,8 +86,8 @@ class Index:
 
         Args:
             paths: files and folders.
-            prune: remove all files that are gone, even where a path is not there or a folder is empty, as with a disk
-                that is not mounted; without it, such files stay and are listed.
+            prune: remove all files that are gone, even where a path is not there or a folder holds no file, as with a
+                disk that is not mounted; without it, such files stay and are listed.
             show_progress: whether to show a bar.
             dry_run: only return the changes that there would be, with an estimate of their cost; nothing is sent or
                 written.

@@ -35,15 +35,6 @@ def is_gone(source: str) -> bool:
         return False
 
 
-def holds_anything(folder: str) -> bool:
-    """Tell whether a path is a folder that holds anything."""
-    try:
-        with os.scandir(folder) as entries:
-            return any(entries)
-    except OSError:
-        return False
-
-
 def walk(roots: Iterable[str], leave_out: str) -> Iterator[Item | Skipped]:
     """Yield every file under the canonical paths once, unread; follow no link: it could lead out of them or in circles.
 
