@@ -77,6 +77,9 @@ class SentenceTransformerEmbedding(HuggingFaceEmbedding):
         weights = self._held = shared(("in memory", id(model)), lambda: SentenceEncoder(model))
         return weights
 
+    def _own_dimension(self) -> None:
+        return
+
     def _own_normalize(self) -> bool:
         return any(type(module).__name__ == "Normalize" for module in self.sentence_transformer.children())
 

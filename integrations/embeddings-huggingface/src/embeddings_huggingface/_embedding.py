@@ -13,9 +13,10 @@ from embed_core import OPERATIONAL, Kind, MultiModalEmbedding, Pooling, Provider
 from embed_core.errors import ConfigurationError
 from pydantic import Field, PositiveInt
 
+from embeddings_huggingface._dimension import dimension_of
 from embeddings_huggingface._local import LocalModel, Name
 from embeddings_huggingface._runtime import Options
-from embeddings_huggingface._source import cached_models, find, looks_like_a_path
+from embeddings_huggingface._source import cache_of, cached_models, find, looks_like_a_path
 from embeddings_huggingface._weights import Encoded, Encoder
 
 _DEFAULT = "BAAI/bge-small-en-v1.5"
@@ -109,6 +110,13 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
             msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
             raise ConfigurationError(msg)
         return replace(encoded, vectors=self._finished(encoded.vectors))
+
+    def _declared_dimension(self) -> int | None:
+        return self.truncate_dim or self._own_dimension()
+
+    def _own_dimension(self) -> int | None:
+        """Return the length of the model's vectors where files on this machine tell it; no weights are loaded."""
+        return dimension_of(self.model_name, self.revision, cache_of(self.cache_folder), pooled=self._is_plain())
 
     def _normalizes(self) -> bool:
         """Tell whether vectors are known to have unit length; the model's files are asked where a mean needs it."""

@@ -84,12 +84,17 @@ def check_classes(modules: list[Module], read: Read, name: str) -> None:
         ConfigurationError: a class is foreign.
     """
     for module in with_routes(modules, read):
-        if not _MODULE.fullmatch(module.type):
+        if not is_native(module):
             raise foreign_code(name, module.type)
         file, key = _NAMES_A_CLASS.get(module.name, ("", ""))
         named = mapping(read(module.file(file))).get(key) if file else None
         if isinstance(named, str) and not (_MODULE.fullmatch(named) or _LAYER.fullmatch(named)):
             raise foreign_code(name, named)
+
+
+def is_native(module: Module) -> bool:
+    """Tell whether a module is of sentence-transformers itself."""
+    return _MODULE.fullmatch(module.type) is not None
 
 
 def check_native(first: Module, read: Read, name: str, config_kwargs: Mapping[str, Any]) -> None:
