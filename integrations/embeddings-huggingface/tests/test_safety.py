@@ -254,6 +254,18 @@ def test_a_tokenizer_of_the_models_own_is_not_replaced_either(tiny_bert: Path, c
         embed(folder)
 
 
+@pytest.mark.parametrize("kind", ["tiny", "tiny_bert"])
+@pytest.mark.parametrize("named", [5, None, {"AutoModel": None}, {"AutoConfig": 5}, "own.Model"])
+@pytest.mark.parametrize("file", ["config", "tokenizer_config"])
+def test_a_damaged_list_of_a_models_own_classes_is_named(
+    kind: str, named: Any, file: str, change: Change, request: pytest.FixtureRequest
+) -> None:
+    folder = change(request.getfixturevalue(kind), **{file: {"auto_map": named}})
+    for trust in (True, False):
+        with pytest.raises(ConfigurationError, match=rf"`{file}.json` is damaged: its `auto_map` is "):
+            embed(folder, trust_remote_code=trust)
+
+
 def test_code_for_another_head_is_not_wanted(tiny_bert: Path, change: Change) -> None:
     folder = change(tiny_bert, config={"auto_map": {"AutoModelForCausalLM": "own.Head"}})
     assert (embed(folder) == embed(tiny_bert)).all()

@@ -77,12 +77,32 @@ def test_every_file_that_decides_vectors_is_in_the_fingerprint(tmp_path: Path, c
     assert before.fingerprint != after.fingerprint
 
 
-def test_code_in_any_folder_is_in_the_fingerprint(tmp_path: Path) -> None:
-    before = HuggingFaceEmbedding(put(tmp_path / "one", layers__deep__own__py="a"))
-    after = HuggingFaceEmbedding(put(tmp_path / "two", layers__deep__own__py="b"))
-    (tmp_path / "one/layers/deep/own/py").rename(tmp_path / "one/layers/deep/own.py")
-    (tmp_path / "two/layers/deep/own/py").rename(tmp_path / "two/layers/deep/own.py")
-    assert before.fingerprint != after.fingerprint
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("layers/deep/own.py", True),
+        ("pkg/k.txt", True),
+        ("pkg/notes.md", True),
+        (".git/k.txt", False),
+        ("pkg/.hidden", False),
+        ("pkg/__pycache__/own.pyc", False),
+    ],
+)
+def test_all_that_trusted_code_may_read_is_in_the_fingerprint(tmp_path: Path, file: str, counts: bool) -> None:
+    folder = put(tmp_path / "model", **{file: "a"})
+
+    def fingerprint(*, trust: bool) -> str:
+        return HuggingFaceEmbedding(folder, trust_remote_code=trust).fingerprint
+
+    trusted, native = fingerprint(trust=True), fingerprint(trust=False)
+    model = HuggingFaceEmbedding(folder, trust_remote_code=True)
+    assert model.fingerprint == trusted
+    put(folder, **{file: "other"})
+    assert (fingerprint(trust=True) != trusted) == counts
+    assert fingerprint(trust=False) == native
+    if counts:
+        with pytest.raises(ConfigurationError, match="have changed"):
+            model.embed_texts(["a wing"])
 
 
 def test_a_file_that_a_model_of_the_hub_points_to_in_another_repository_is_in_the_fingerprint(tmp_path: Path) -> None:

@@ -12,11 +12,18 @@ FileStates: TypeAlias = tuple[tuple[str, int, int], ...]
 """Relative path, size and modification time of every file that decides vectors."""
 
 _IRRELEVANT = {".md", ".gitattributes", ".lock"}
+_NOT_READ_BY_CODE = {".lock", ".pyc"}
 
 
-def file_states(folder: Path, subfolders: Iterable[str]) -> FileStates:
-    """Look at the files at the top of a folder and in some of its subfolders, and at all code; nothing is read."""
-    found = {path.relative_to(folder).as_posix(): path.stat() for path in _files(folder, subfolders)}
+def file_states(folder: Path, subfolders: Iterable[str] | None) -> FileStates:
+    """Look at the files at the top of a folder and in some of its subfolders; nothing is read.
+
+    Args:
+        folder: the folder.
+        subfolders: their paths; None means every file that is not hidden, for code may read any.
+    """
+    files = _all_files(folder) if subfolders is None else _files(folder, subfolders)
+    found = {path.relative_to(folder).as_posix(): path.stat() for path in files}
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items()))
 
 
@@ -29,12 +36,18 @@ def digest(folder: Path, files: FileStates) -> str:
 
 
 def _files(folder: Path, subfolders: Iterable[str]) -> Iterator[Path]:
-    code = folder.rglob("*.py")  # a model's own code may import from any folder
-    places = [folder.iterdir(), code, *((folder / name).rglob("*") for name in subfolders if name)]
+    places = [folder.iterdir(), *((folder / name).rglob("*") for name in subfolders if name)]
     for place in places:
         for path in place:
             if path.suffix not in _IRRELEVANT and not path.name.startswith(".") and path.is_file():
                 yield path
+
+
+def _all_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not is_hidden and path.suffix not in _NOT_READ_BY_CODE and path.is_file():
+            yield path
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from embed_core.errors import EmbedError
 from embeddings_huggingface import _plain, _sentence
 from embeddings_huggingface._failures import is_out_of_memory, loading_failed
 from embeddings_huggingface._gate import guarded
-from embeddings_huggingface._modules import check_classes, check_native, check_weights
+from embeddings_huggingface._modules import check_classes, check_named_code, check_native, check_weights
 from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._weights import Encoder
@@ -47,6 +47,7 @@ def load(source: Source, options: Options) -> Encoder:
 def _check(source: Source, options: Options) -> None:
     """Refuse files that would run code, or read a pickle, which the user has not allowed."""
     modules, read, name = source.modules, source.read, source.name
+    check_named_code(source.first, read, options.config_kwargs)
     if not options.trust_remote_code:
         check_classes(modules, read, name)
         check_native(source.first, read, name, options.config_kwargs)

@@ -92,6 +92,20 @@ def check_classes(modules: list[Module], read: Read, name: str) -> None:
             raise foreign_code(name, named)
 
 
+def check_named_code(first: Module, read: Read, config_kwargs: Mapping[str, Any]) -> None:
+    """Refuse a damaged `auto_map`, at which transformers fails without naming it.
+
+    Raises:
+        ConfigurationError: it does not name a class for each of those of transformers.
+    """
+    for file in () if "auto_map" in config_kwargs else map(first.file, _CODE):
+        named = mapping(read(file)).get("auto_map", {})
+        classes = [mapping(named)[key] for key in _LOADED if key in mapping(named)]
+        if not isinstance(named, Mapping | list) or not all(one and isinstance(one, str | list) for one in classes):
+            msg = f"`{file}` is damaged: its `auto_map` is {named!r:.60}; expected classes by those of transformers"
+            raise ConfigurationError(f'{msg}, as in {{"AutoModel": "own.Model"}}; save or download the model again')
+
+
 def is_native(module: Module) -> bool:
     """Tell whether a module is of sentence-transformers itself."""
     return _MODULE.fullmatch(module.type) is not None

@@ -42,6 +42,7 @@ class Source:
         files: the files of a folder when it was found; empty for a repository.
         elsewhere: the identities of other models and repositories that its files point to.
         cache: where repositories are cached; None means the hub's own place.
+        code: whether code that comes with it may run.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source:
     files: FileStates = ()
     elsewhere: tuple[str, ...] = ()
     cache: str | None = field(default=None, compare=False)
+    code: bool = False
 
     @property
     def is_sentence_transformer(self) -> bool:
@@ -122,7 +124,7 @@ class Source:
         Raises:
             ConfigurationError: the weights would not be those of the fingerprint.
         """
-        if self.commit is None and _look(Path(self.name), self.marker) != self.files:
+        if self.commit is None and _look(Path(self.name), self.marker, code=self.code) != self.files:
             msg = f"the files in `{self.name}` have changed since the model was configured; make the model again"
             raise ConfigurationError(msg)
 
@@ -168,13 +170,15 @@ def find(
         ConfigurationError: there is no such folder or repository, or it holds no model.
         ProviderError: the hub cannot be reached and the cache does not help.
     """
-    source = _located(name, revision, cache_folder, _MARKERS[1:] if plain else _MARKERS)
+    source = _located(name, revision, cache_folder, _MARKERS[1:] if plain else _MARKERS, code=code)
     return replace(source, elsewhere=(*_base(source), *(_code(source) if code else ())))
 
 
-def _located(name: str, revision: str | None, cache_folder: str | None, markers: Sequence[str]) -> Source:
+def _located(
+    name: str, revision: str | None, cache_folder: str | None, markers: Sequence[str], *, code: bool
+) -> Source:
     if looks_like_a_path(name):
-        source = _folder(Path(name).expanduser(), markers)
+        source = _folder(Path(name).expanduser(), markers, code=code)
     else:
         source = _repository(name, revision, cache_folder, markers)
     return replace(source, cache=cache_folder)
@@ -189,7 +193,7 @@ def _base(source: Source) -> Iterator[str]:
     name = mapping(source.read(first.file(_ADAPTER))).get("base_model_name_or_path")
     if isinstance(name, str) and name:
         try:
-            yield _located(name, None, source.cache, _MARKERS).identity()
+            yield _located(name, None, source.cache, _MARKERS, code=source.code).identity()
         except EmbedError:  # loading tells, where the base is needed: merged weights may lie beside
             yield f"unknown:{name}"
 
@@ -203,7 +207,7 @@ def _code(source: Source) -> Iterator[str]:
     for one in sorted({str(one) for one in named if "--" in str(one)}):
         repository, _, code = one.partition("--")
         if looks_like_a_path(repository):
-            yield f"folder:{digest(Path(repository), file_states(Path(repository), []))}"
+            yield f"folder:{digest(Path(repository), file_states(Path(repository), None))}"
         elif (path := _fetched(repository, f"{code.partition('.')[0]}.py", None, source.cache)) is not None:
             yield f"{repository}@{commit_of(path)}"
 
@@ -234,7 +238,7 @@ def _is_sparse(marker: Path) -> bool:
     return settings.is_file() and b'"SparseEncoder"' in settings.read_bytes()  # a damaged file is told when it is used
 
 
-def _folder(path: Path, expected: Sequence[str]) -> Source:
+def _folder(path: Path, expected: Sequence[str], *, code: bool) -> Source:
     if not path.is_dir():
         kind = "is a file, not a folder" if path.is_file() else "does not exist"
         msg = f"the folder `{path}` {kind}; expected one that holds a model, or a name such as `org/model`"
@@ -246,10 +250,13 @@ def _folder(path: Path, expected: Sequence[str]) -> Source:
             "name the folder that `save_pretrained` wrote to"
         )
         raise ConfigurationError(msg)
-    return Source(str(path.resolve()), markers[0], files=_look(path, markers[0]))
+    return Source(str(path.resolve()), markers[0], files=_look(path, markers[0], code=code), code=code)
 
 
-def _look(folder: Path, marker: Path) -> FileStates:
+def _look(folder: Path, marker: Path, *, code: bool) -> FileStates:
+    if code:
+        return file_states(folder, None)
+
     def read(file: str) -> Any:
         return _json(folder / file) if (folder / file).is_file() else None
 
