@@ -183,8 +183,29 @@ def test_a_field_that_is_no_plain_data_is_named_with_what_to_do():
     class Odd(Keyed):
         tool: Any = None
 
-    with pytest.raises(ConfigurationError, match=r"mark it `Field\(exclude=True\)`"):
-        Odd(tool=object()).to_dict()
+    for tool in (object(), b"\xff", [b"\xff"]):
+        with pytest.raises(ConfigurationError, match=r"`tool` of `Odd` .* mark it `Field\(exclude=True\)`"):
+            Odd(tool=tool).to_dict()
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
+def test_a_number_that_is_not_finite_is_saved(number):
+    class Scaled(MockEmbedding):
+        scale: float = 1.0
+        anything: Any = None
+
+        def __init__(self, kept: Any = None, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self._kept = kept
+
+    class Inner(BaseModel):
+        scale: float = 1.0
+
+    model = Scaled(scale=number, anything=[{"a": number}], kept={"a": [number]})
+    twin = Scaled.from_dict(json.loads(json.dumps(model.to_dict())))
+    assert twin.fingerprint == model.fingerprint
+    assert str((twin.scale, twin.anything, twin._kept)) == str((number, [{"a": number}], {"a": [number]}))
+    assert str(Scaled(anything=Inner(scale=number)).to_dict()["anything"]) == str({"scale": number})
 
 
 def test_the_chain_that_a_copy_builds_is_its_own():

@@ -61,6 +61,11 @@ def is_plain(form: Any) -> bool:
     return "\\u0000" not in json.dumps(form)
 
 
+def as_saved(form: Any) -> Any:
+    """Return a form with plain numbers in place of those that stand for infinity, and for no number."""
+    return json.loads(json.dumps(form), object_hook=_as_number)
+
+
 def is_opaque(form: Any) -> bool:
     """Tell whether a form stands for an object, or has one in it."""
     return json.dumps(OPAQUE) in json.dumps(form)
@@ -218,6 +223,10 @@ def _importable(thing: Any) -> str | None:
         if found is thing:
             return f"{path}:{name}"
     return None
+
+
+def _as_number(form: dict[str, Any]) -> Any:
+    return float(form["\0float"]) if "\0float" in form else form
 
 
 def _names(code: CodeType) -> set[str]:

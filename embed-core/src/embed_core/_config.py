@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from embed_core._arguments import constructors, named, names_model, operational, parameters
-from embed_core._canonical import OPAQUE, canonical, is_opaque, is_plain, known_as
+from embed_core._canonical import OPAQUE, as_saved, canonical, is_opaque, is_plain, known_as
 from embed_core._copies import argument_of, kept, made_like, same, unpickled
 from embed_core._discreet import SAVED, Discreet, names_of_fields
 from embed_core._plugins import registered_name
@@ -56,6 +56,7 @@ class Config(Discreet, metaclass=_Remembering):
         protected_namespaces=(),
         populate_by_name=True,  # copies and saved forms name fields, not aliases
         hide_input_in_errors=True,  # the input of a wrong constructor call may hold a secret
+        ser_json_inf_nan="constants",  # which Python's own JSON reads again
     )
 
     provider: ClassVar[str | None] = None
@@ -101,7 +102,7 @@ class Config(Discreet, metaclass=_Remembering):
         saved = {"provider": self._provider_name(), **self._dump()}
         if self._arguments is None:
             return saved
-        forms = {name: canonical(value) for name, value in kept(self._arguments, self._unique_secrets()).items()}
+        forms = {name: as_saved(canonical(one)) for name, one in kept(self._arguments, self._unique_secrets()).items()}
         return saved | {"arguments": {name: form for name, form in forms.items() if is_plain(form)}}
 
     @classmethod
@@ -192,14 +193,23 @@ class Config(Discreet, metaclass=_Remembering):
         return {name: canonical(value) for name, value in clean.items()}
 
     def _dump(self) -> dict[str, Any]:
-        cls = type(self)
+        fields = type(self).model_fields.items()
+        named = [name for name, field in fields if not field.exclude and not self._is_credential(name)]
         try:
-            shown = {name for name, field in cls.model_fields.items() if not field.exclude}
-            named = {name for name in shown if not self._is_credential(name)}
-            return self.model_dump(mode="json", include=named, context=SAVED)
-        except ValueError as error:  # pydantic cannot serialise some field's type
-            msg = f"`{self.class_name()}` holds a field that is no plain data ({error}); mark it `Field(exclude=True)`"
+            return self._saved(*named)
+        except ValueError as error:  # pydantic cannot serialise the content of some field
+            wrong = next(name for name in named if not self._can_be_saved(name))
+            held = "data that JSON has no form for, such as an object or bytes that are no text"
+            msg = f"`{wrong}` of `{self.class_name()}` holds {held}; change it, or mark it `Field(exclude=True)`"
             raise ConfigurationError(msg) from error
+
+    def _saved(self, *fields: str) -> dict[str, Any]:
+        return self.model_dump(mode="json", include=set(fields), context=SAVED)
+
+    def _can_be_saved(self, field: str) -> bool:
+        with suppress(ValueError):
+            return bool(self._saved(field))
+        return False
 
     def _may_change_unseen(self) -> bool:
         """Tell whether a setting that decides vectors holds an object that can change without a word."""
