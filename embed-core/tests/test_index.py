@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis
 import pytest
-from embed_core import MockEmbedding, ProviderResponse, similarity
+from embed_core import MockEmbedding, ProviderResponse, TextSplitter, similarity
 from embed_core.errors import (
     ConfigurationError,
     EmbedError,
@@ -383,6 +384,19 @@ class TestModels:
                 SpaceMismatchError, match=r"built with `mock:mock`.*`embed_dim` was 16 and is 8.*leave out"
             ):
                 use()
+
+    @pytest.mark.parametrize(
+        ("maker", "words"),
+        [
+            ("0.0.1", r"made by embed-core 0\.0\.1.* delete `.*` and index again"),
+            (None, "equal settings, other weights"),
+        ],
+    )
+    def test_a_space_of_equal_settings_is_told_by_the_version_that_made_it(self, model, tmp_path, maker, words):
+        header = Header.of(model, 16, TextSplitter(60, 0), store_text=True)
+        header = replace(header, fingerprint="0" * 32, embed_core=maker or header.embed_core)
+        with pytest.raises(SpaceMismatchError, match=words):
+            header.check(model, tmp_path)
 
     def test_settings_that_change_no_vector_make_no_other_model(self, index, docs):
         index.add(docs)

@@ -97,7 +97,12 @@ class Header:
         if model.fingerprint == self.fingerprint:
             return
         given = model.to_dict()
-        differences = ", ".join(_differences(self.model, given, type(model))) or "equal settings, other weights"
+        differences = ", ".join(_differences(self.model, given, type(model)))
+        if not differences and self.embed_core != (mine := version("embed-core")):
+            made = f"the index in `{folder}` was made by embed-core {self.embed_core}"
+            told = f"whose fingerprints differ from those of this version ({mine})"
+            raise SpaceMismatchError(f"{made}, {told}; delete `{folder / TABLE}` and index again")
+        differences = differences or "equal settings, other weights"
         msg = (
             f"the index in `{folder}` was built with `{self.model_label}`, and the vectors of `{_label(given)}` cannot "
             f"be compared with its own ({differences}); leave out the model to use the one that built it, or index "
