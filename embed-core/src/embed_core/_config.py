@@ -102,7 +102,7 @@ class Config(Discreet, metaclass=_Remembering):
         saved = {"provider": self._provider_name(), **self._dump()}
         if self._arguments is None:
             return saved
-        forms = {name: as_saved(canonical(one)) for name, one in kept(self._arguments, self._unique_secrets()).items()}
+        forms = {name: as_saved(canonical(one)) for name, one in kept(self._arguments, self._masking_saved()).items()}
         return saved | {"arguments": {name: form for name, form in forms.items() if is_plain(form)}}
 
     @classmethod
@@ -160,10 +160,10 @@ class Config(Discreet, metaclass=_Remembering):
         return self.with_()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = self._unique_secrets()
+        clean = self._masking_saved()
         values = {name: value for name, value in self._values().items() if not self._is_credential(name)}
-        arguments = self._arguments and kept(self._arguments, known)
-        return unpickled, (type(self), scrubbed(values, known=known, secret=self._is_secret), arguments, self._identity)
+        arguments = self._arguments and kept(self._arguments, clean)
+        return unpickled, (type(self), scrubbed(values, clean=clean, secret=self._is_secret), arguments, self._identity)
 
     @classmethod
     def _provider_name(cls) -> str:
@@ -189,7 +189,7 @@ class Config(Discreet, metaclass=_Remembering):
         return space
 
     def _forms(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        clean = scrubbed(values, known=self._unique_secrets(), secret=self._is_secret, digests=True)
+        clean = scrubbed(values, clean=self._masking_saved(), secret=self._is_secret, digests=True)
         return {name: canonical(value) for name, value in clean.items()}
 
     def _dump(self) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr
 
 from embed_core._arguments import called, constructors, is_transport
 from embed_core._canonical import canonical, is_opaque
-from embed_core._secrets import is_credential, is_secret, may_be_credential, scrubbed
+from embed_core._secrets import is_credential, is_secret, masked, may_be_credential, scrubbed
 from embed_core.errors import ConfigurationError
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -70,18 +70,18 @@ def argument_of(value: Any, arguments: Mapping[str, Any]) -> str | None:
     return next((name for name, given in arguments.items() if isinstance(given, str) and given == value), None)
 
 
-def kept(arguments: Mapping[str, Any], known: Collection[str] = ()) -> dict[str, Any]:
+def kept(arguments: Mapping[str, Any], clean: Callable[[str], str] = masked) -> dict[str, Any]:
     """Return the arguments that may leave the process; for a credential, the name of the variable that holds it.
 
     Args:
         arguments: of a constructor.
-        known: the model's secrets, which are masked in texts.
+        clean: masks secrets in the texts that are none.
     """
     found: dict[str, Any] = {}
     for name, value in arguments.items():
         if not is_secret(name, value, own=True):
             if not (is_transport(name) and is_opaque(canonical(value))):
-                found[name] = scrubbed(value, name, known)
+                found[name] = scrubbed(value, name, clean)
         elif is_credential(name) and (variable := _variable(value)) is not None:
             found[name] = {ENVIRONMENT: variable}
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from embed_core._arguments import is_secret_type
-from embed_core._secrets import MASK, is_credential, is_secret, looks_like_a_key, scrubbed, secrets_in
+from embed_core._secrets import MASK, is_credential, is_secret, looks_like_a_key, masked, quoted, scrubbed, secrets_in
 from embed_core._tracked import untracked
 
 SAVED: Final = object()
@@ -49,26 +50,30 @@ class Discreet(BaseModel):
         return (is_set and cls._is_credential(name)) or is_secret(name, value, own=True)
 
     def _known_secrets(self) -> set[str]:
-        """Return the secrets in fields and arguments, which no text may hold that is shown."""
+        """Return the secrets in fields and arguments."""
         settings = (*(self._arguments or {}).items(), *self.__dict__.items())
         found = [secrets_in(value, secret=self._is_secret(name, value)) for name, value in settings]
         return {text for texts in found for text in texts}
 
-    def _unique_secrets(self) -> set[str]:
-        """Return those that are masked in texts that are saved or sent: a `lm-studio` may be the name of a host too."""
-        return set(filter(looks_like_a_key, self._known_secrets()))
+    def _masking(self) -> Callable[[str], str]:
+        """Return a function that masks the secrets in a text to be shown."""
+        return partial(quoted, known=self._known_secrets())
+
+    def _masking_saved(self) -> Callable[[str], str]:
+        """Return the same for a text to be saved or sent, in which a `lm-studio` may be the name of a host too."""
+        return partial(masked, known=set(filter(looks_like_a_key, self._known_secrets())))
 
     @model_serializer(mode="wrap")
     def _without_secrets(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         if info.context is SAVED:
-            saved: dict[str, Any] = scrubbed(handler(self), known=self._unique_secrets(), secret=self._is_secret)
+            saved: dict[str, Any] = scrubbed(handler(self), clean=self._masking_saved(), secret=self._is_secret)
             return saved
-        shown: dict[str, Any] = scrubbed(handler(self), known=self._known_secrets(), mask=MASK, secret=self._is_secret)
+        shown: dict[str, Any] = scrubbed(handler(self), clean=self._masking(), mask=MASK, secret=self._is_secret)
         return shown
 
     def __repr_args__(self) -> Any:
         shown = {name: untracked(value) for name, value in super().__repr_args__() if name is not None}
-        return list(scrubbed(shown, known=self._known_secrets(), secret=self._is_secret).items())
+        return list(scrubbed(shown, clean=self._masking(), secret=self._is_secret).items())
 
 
 @lru_cache(maxsize=1024)

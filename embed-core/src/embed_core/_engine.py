@@ -13,7 +13,6 @@ from embed_core._images import open_batch
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._model import Model
 from embed_core._progress import progress
-from embed_core._secrets import cleanse, quoted
 from embed_core._state import Places, State
 from embed_core._tracked import IN_HOOK
 from embed_core._types import Embedding, Kind, Next, OnError, Progress, Request, Vectors
@@ -80,7 +79,7 @@ def _sending(model: Model, state: State, cache: Cache | None, places: Places) ->
         Instrumented(model.model_name, model._origin, partial(_event_handlers, model.callback_manager)),
         Retried(model.retry),
         *(() if limiter is None else (RateLimited(limiter, model._count_tokens, model._count_requests),)),
-        Checked(model.model_name, model._rows, state.dimension),
+        Checked(model.model_name, model._rows, state.dimension, model._masking),
         *model.middlewares,
         *places.attempt,
     )
@@ -260,9 +259,6 @@ async def _provide(model: Model, state: State, io: IO, cache: Cache | None, requ
     outside = IN_HOOK.set(state.changes)
     try:
         answer = await io.call(lambda: sync(inputs), lambda: async_(inputs))
-    except Exception as error:
-        cleanse(error, partial(quoted, known=model._known_secrets()))
-        raise
     finally:
         IN_HOOK.reset(outside)
     if cache is not None and state.is_stale() and model._learned(fingerprint=True).fingerprint != state.fingerprint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from embed_core._headers import retry_after
@@ -32,7 +32,9 @@ _NAMES: tuple[tuple[type[ProviderError], re.Pattern[str]], ...] = (
 """Words in the names of exceptions: of httpx, requests, urllib3, aiohttp, botocore, Google's clients and Python."""
 
 
-def translate(error: Exception, model: str, indices: Sequence[int] = ()) -> ProviderError:
+def translate(
+    error: Exception, model: str, indices: Sequence[int] = (), clean: Callable[[str], str] = str
+) -> ProviderError:
     """Return the error of our tree for a foreign exception.
 
     Integrations translate their client's errors themselves; this covers exceptions of any client.
@@ -52,7 +54,7 @@ def translate(error: Exception, model: str, indices: Sequence[int] = ()) -> Prov
         kind = QuotaExceededError
     message = f"`{model}` failed with {type(error).__name__}: {error}"
     asked = retry_after(headers, str(error)[:_READ]) if kind.retryable else None
-    return kind(message, indices=indices, status_code=None if status is None else int(status), retry_after=asked)
+    return kind(clean(message), indices=indices, status_code=None if status is None else int(status), retry_after=asked)
 
 
 def _is_status(one: Any) -> bool:

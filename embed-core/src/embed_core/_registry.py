@@ -19,7 +19,7 @@ from embed_core._base import BaseEmbedding
 from embed_core._copies import variables
 from embed_core._mock import MockEmbedding
 from embed_core._plugins import ADAPTERS, EMBEDDINGS, FIRST_PARTY, Plugin, declared, warn_once
-from embed_core._secrets import may_be_credential, scrubbed
+from embed_core._secrets import may_be_credential, quoted, scrubbed
 from embed_core.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -197,7 +197,7 @@ def _ask_for_consent(spec: _Spec, saved: Mapping[str, Any], deeds: Mapping[str, 
 
 def _written(value: Any) -> str:
     """Return a value as an option of a spec."""
-    clean = scrubbed(value)
+    clean = scrubbed(value, clean=quoted)
     text = json.dumps(clean) if isinstance(clean, Mapping | list) else str(clean)
     return text.replace("%", "%25").replace("&", "%26")
 

@@ -32,7 +32,7 @@ _LIKE_A_KEY = re.compile(  # at some place twelve letters and digits, or twenty 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=[^&#\s]+")
-_WORDS_OF_ERRORS = {"message", "msg", "strerror", "filename", "filename2", "__notes__"}
+_WORDS_OF_ERRORS = {"message", "msg", "strerror", "filename", "filename2"}  # beside an exception's own attributes
 _SHORTEST = 8
 _NO_SECRETS = (bool, int, float, complex, type(None))
 
@@ -65,10 +65,25 @@ def is_secret(name: Any, value: Any, *, own: bool = False, header: bool = False)
     return isinstance(name, str) and (is_credential(name, own=own) or _is_doubtful(name, value, header=header))
 
 
+def masked(text: str, known: Collection[str] = ()) -> str:
+    """Return a text without known secrets and, where it is an address, without user, password and keys."""
+    if _URL.fullmatch(text):
+        text = _USER.sub("***@", text)
+        text = _PARAMETER.sub(lambda found: f"{found[1]}=***" if may_be_credential(found[1]) else found[0], text)
+    for secret in sorted(known, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(secret, "***")
+    return text
+
+
+def quoted(text: str, known: Collection[str] = ()) -> str:
+    """Return a text to be shown without known secrets, and without those in the addresses that it quotes."""
+    return masked(_URL.sub(lambda found: masked(found[0]), text), known)
+
+
 def scrubbed(
     value: Any,
     name: Any = "",
-    known: Collection[str] = (),
+    clean: Callable[[str], str] = masked,
     *,
     mask: str | None = None,
     digests: bool = False,
@@ -79,28 +94,28 @@ def scrubbed(
     Args:
         value: anything; what holds no secret is returned as it is.
         name: of the setting.
-        known: secrets, which are masked in texts.
+        clean: masks secrets in the texts that are none.
         mask: put in the place of a secret; None leaves it out.
         digests: whether a value of a doubtful name is replaced by a digest, because it may decide vectors.
         secret: tells which of the parts are secrets; for the parts of these `is_secret` does.
     """
     if isinstance(value, str):
-        return masked(value, known)
+        return clean(value)
     inside = None if hasattr(value, "_without_secrets") else parts(value)  # a model sees to its own
     if inside is None:
         return value
     header = _is_headers(name)
-    clean: dict[Any, Any] = {}
+    left: dict[Any, Any] = {}
     for key, one in inside.items():
         called = key if isinstance(key, str) else name
         if not secret(called, one, header=header):
-            clean[key] = scrubbed(one, called, known, mask=mask, digests=digests)
+            left[key] = scrubbed(one, called, clean, mask=mask, digests=digests)
         elif digests and isinstance(one, str) and not is_credential(called, own=secret is not is_secret):
-            clean[key] = digest(one)
+            left[key] = digest(one)
         elif mask is not None:
-            clean[key] = one if isinstance(one, SecretStr | SecretBytes) else mask
-    same = len(clean) == len(inside) and all(one is inside[key] for key, one in clean.items())
-    return value if same else rebuilt(value, clean)
+            left[key] = one if isinstance(one, SecretStr | SecretBytes) else mask
+    same = len(left) == len(inside) and all(one is inside[key] for key, one in left.items())
+    return value if same else rebuilt(value, left)
 
 
 def secrets_in(value: Any, name: Any = "", *, secret: bool) -> Iterator[str]:
@@ -116,32 +131,19 @@ def secrets_in(value: Any, name: Any = "", *, secret: bool) -> Iterator[str]:
         yield from secrets_in(one, called, secret=secret or is_secret(called, one, header=header))
 
 
-def masked(text: str, known: Collection[str] = ()) -> str:
-    """Return a text without known secrets and, where it is an address, without user, password and keys."""
-    if _URL.fullmatch(text):
-        text = _USER.sub("***@", text)
-        text = _PARAMETER.sub(lambda found: f"{found[1]}=***" if may_be_credential(found[1]) else found[0], text)
-    for secret in sorted(known, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(secret, "***")
-    return text
-
-
-def quoted(text: str, known: Collection[str] = ()) -> str:
-    """Return foreign words without known secrets, and without those in the addresses that they quote."""
-    return masked(_URL.sub(lambda found: masked(found[0]), text), known)
-
-
 def cleanse(error: BaseException, clean: Callable[[str], str]) -> None:
-    """Clean the words of an exception, in which servers and clients quote secrets, and of those it comes from."""
-    one: BaseException | None = error
-    seen: set[int] = set()
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
+    """Clean the words of an exception, in which servers and clients quote secrets, and of all that comes with it."""
+    found = [error]
+    for one in found:  # which grows
+        members = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        causes = (one.__cause__, one.__context__, *members)
+        found += [cause for cause in causes if cause is not None and cause not in found]
+    for one in reversed(found):  # members before their group
         one.args = tuple(_cleaned(part, clean) for part in one.args)
-        for name in _WORDS_OF_ERRORS & vars(type(one)).keys() | _WORDS_OF_ERRORS & one.__dict__.keys():
+        for name in (*_WORDS_OF_ERRORS, *one.__dict__):
             with suppress(AttributeError):  # a property
-                setattr(one, name, _cleaned(getattr(one, name), clean))
-        one = one.__cause__ or one.__context__
+                if isinstance(part := getattr(one, name, None), str | bytes | list):
+                    setattr(one, name, _cleaned(part, clean))
 
 
 def looks_like_a_key(text: str) -> bool:
@@ -152,6 +154,8 @@ def looks_like_a_key(text: str) -> bool:
 def _cleaned(part: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(part, str):
         return clean(part)
+    if isinstance(part, list):
+        return [_cleaned(one, clean) for one in part]
     return part if clean(repr(part)) == repr(part) else clean(repr(part))
 
 

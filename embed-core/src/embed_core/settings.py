@@ -105,4 +105,4 @@ def _holds_secret(option: str, value: str) -> bool:
     given: Any = value
     with suppress(ValueError):
         given = json.loads(value)
-    return is_secret(option, given) or quoted(value) != value or scrubbed(given, option) is not given
+    return is_secret(option, given) or quoted(value) != value or scrubbed(given, option, quoted) is not given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from embed_core._foreign import translate
 from embed_core._io import IO
 from embed_core._rows import MisfitError, Rows, sequence
+from embed_core._secrets import cleanse, quoted
 from embed_core._space import Dimension
 from embed_core._types import Next, ProviderResponse, Request, Vectors
 from embed_core.errors import EmbeddingIntegrityError, EmbedError
@@ -21,20 +22,23 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Turns the answer or exception of a hook into rows in input order, or into a named error."""
+    """Turns the answer or exception of a hook into rows in input order, or into a named error without secrets."""
 
     model: str
     rows: Rows
     dimension: Dimension
+    masking: Callable[[], Callable[[str], str]] = lambda: quoted
 
     async def __call__(self, request: Request, next: Next, io: IO) -> Vectors:
         try:
             answer: Any = await next(request)
-        except EmbedError as error:  # a hook knows positions in its batch only
+        except Exception as error:
+            cleanse(error, clean := self.masking())
+            if not isinstance(error, EmbedError):
+                raise translate(error, self.model, request.indices, clean) from error
+            # a hook knows positions in its batch only
             error.indices = tuple(request.indices[row] for row in error.indices if row < len(request.indices))
             raise
-        except Exception as error:
-            raise translate(error, self.model, request.indices) from error
         if isinstance(answer, ProviderResponse):
             report = request.report
             report.usage, report.truncated, report.model = answer.usage, answer.truncated, answer.model
