@@ -260,7 +260,7 @@ def test_names_of_other_things(name):
     assert not is_secret(name, "[text]")
 
 
-def test_a_token_that_is_a_models_own_may_be_one_of_text():
-    assert not is_secret("token", "[CLS]", own=True)
-    assert is_secret("token", "hf_abcdefghijklmnopqrstuvwx", own=True)
-    assert is_secret("token", "[CLS]")
+def test_a_token_may_be_one_of_text():
+    assert not is_secret("token", "[CLS]")
+    assert is_secret("token", "hf_abcdefghijklmnopqrstuvwx")
+    assert is_secret("token", "[CLS]", header=True)

@@ -79,7 +79,7 @@ def kept(arguments: Mapping[str, Any], clean: Callable[[str], str] = masked) -> 
     """
     found: dict[str, Any] = {}
     for name, value in arguments.items():
-        if not is_secret(name, value, own=True):
+        if not is_secret(name, value):
             if not (is_transport(name) and is_opaque(canonical(value))):
                 found[name] = scrubbed(value, name, clean)
         elif is_credential(name) and (variable := _variable(value)) is not None:

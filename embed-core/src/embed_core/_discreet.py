@@ -47,7 +47,7 @@ class Discreet(BaseModel):
     def _is_secret(cls, name: str, value: Any, **_: Any) -> bool:
         """Tell whether the value of a field, by whatever name, or of an argument is a secret."""
         is_set = value is not None and not (isinstance(value, str) and not value)
-        return (is_set and cls._is_credential(name)) or is_secret(name, value, own=True)
+        return (is_set and cls._is_credential(name)) or is_secret(name, value)
 
     def _known_secrets(self) -> set[str]:
         """Return the secrets in fields and arguments."""

@@ -43,7 +43,7 @@ def is_credential(name: str, *, own: bool = False) -> bool:
 
     Args:
         name: as in `aws_session_token` or `X-API-Key`.
-        own: whether it is a field or an argument of a model; a bare `token` is one of text there, for all anyone knows.
+        own: whether a bare `token` is taken for one of text, as it is everywhere but in headers.
     """
     words = _WORDS.sub("_", name).lower()
     return _CREDENTIAL.search(words) is not None and not (own and words == "token")
@@ -54,7 +54,7 @@ def may_be_credential(name: str) -> bool:
     return is_credential(name) or _DOUBTFUL.search(name.lower()) is not None
 
 
-def is_secret(name: Any, value: Any, *, own: bool = False, header: bool = False) -> bool:
+def is_secret(name: Any, value: Any, *, header: bool = False) -> bool:
     """Tell whether a value is a secret: by its type, by its name, or by its look where the name leaves doubt."""
     if isinstance(value, SecretStr | SecretBytes) or (isinstance(value, str) and value == MASK):
         return True
@@ -62,7 +62,7 @@ def is_secret(name: Any, value: Any, *, own: bool = False, header: bool = False)
         return False
     if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, str) for one in value):
         return is_secret(value[0], value[1], header=header)
-    return isinstance(name, str) and (is_credential(name, own=own) or _is_doubtful(name, value, header=header))
+    return isinstance(name, str) and (is_credential(name, own=not header) or _is_doubtful(name, value, header=header))
 
 
 def masked(text: str, known: Collection[str] = ()) -> str:
