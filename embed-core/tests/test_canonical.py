@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -107,6 +108,8 @@ DIFFERENT = [
         MockEmbedding(),
         MockEmbedding(embed_dim=3),
     ),
+    *(defaultdict(list), defaultdict(set), defaultdict(lambda: 1), defaultdict(lambda: 2)),
+    *({"token": "a"}, {"token": "b"}, {"headers": {"x-part": "a"}}, {"headers": {"x-part": "b"}}),
     *(object(), [object()], {"a": object()}),
 ]
 
@@ -270,6 +273,17 @@ def test_a_middleware_that_says_so_changes_no_vector():
     assert model.fingerprint == MockEmbedding().fingerprint
     model.get_text_embedding("a")
     model.middlewares = (watch, watch)
+
+
+def test_an_argument_that_is_named_like_an_operational_field_and_kept_private_decides_vectors():
+    class Batched(MockEmbedding):
+        def __init__(self, embed_batch_size: int | None = 10, num_workers: Any = None, **kwargs: Any) -> None:
+            super().__init__(num_workers=num_workers, **kwargs)
+            self._size = embed_batch_size
+
+    one, two = Batched(1), Batched(2)
+    assert one.fingerprint != two.fingerprint == copy.copy(two).fingerprint
+    assert Batched(num_workers="2").fingerprint == Batched(num_workers=3).fingerprint == Batched().fingerprint
 
 
 class KeptToItself(MockEmbedding):

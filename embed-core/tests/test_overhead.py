@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from embed_core import BaseEmbedding, MockEmbedding
 from embed_core.kvstore import MemoryKVStore
+from pydantic import BaseModel
 
 TEXTS = [f"a short text, number {number}" for number in range(100)]
 VECTORS = np.random.default_rng(0).standard_normal((100, 1536)).astype(np.float32)
@@ -62,6 +63,20 @@ def test_a_batch_takes_no_call_for_each_of_its_texts():
 def test_a_cache_hit_takes_a_few_calls():
     model = NoOp(embed_batch_size=100, embeddings_cache=MemoryKVStore())
     assert calls(model, TEXTS) <= calls(model, TEXTS[:1]) + 5 * len(TEXTS) <= 120 + 5 * len(TEXTS)
+
+
+def test_the_code_of_a_class_is_read_once_and_not_with_each_call():
+    class Options(BaseModel):
+        scale: int = 1
+
+        def scaled(self, text):
+            return [text.upper() for _ in range(self.scale)]
+
+    class Optional(NoOp):
+        options: Options = Options()
+
+    model = Optional(embeddings_cache=MemoryKVStore())
+    assert calls(model, TEXTS[:1]) <= 600
 
 
 @pytest.mark.parametrize("store", [None, MemoryKVStore()])

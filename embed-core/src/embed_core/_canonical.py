@@ -15,13 +15,14 @@ import os
 import re
 import sys
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from functools import partial
 from logging import Logger
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel
@@ -48,12 +49,16 @@ _HINT = (
 )
 
 
-def canonical(value: Any) -> Any:
+Code: TypeAlias = dict[Any, str]
+"""The forms of classes and functions, which one model reads once."""
+
+
+def canonical(value: Any, code: Code | None = None) -> Any:
     """Return the form of a setting: plain data as it is, all else under a name with a NUL, which no JSON key has.
 
     Functions and classes are known by the name under which they can be imported, or else by their code.
     """
-    return _Form()(value)
+    return _Form({} if code is None else code)(value)
 
 
 def is_plain(form: Any) -> bool:
@@ -71,20 +76,22 @@ def is_opaque(form: Any) -> bool:
     return json.dumps(OPAQUE) in json.dumps(form)
 
 
-def known_as(thing: Any) -> Any:
+def known_as(thing: Any, code: Code) -> Any:
     """Return the form of a class: the shortest name under which it can be imported, or else a digest of its code."""
-    return _Form().named(thing)
+    return _Form(code).named(thing)
 
 
 class _Form:
     """One walk.
 
     Attributes:
+        code: the forms of classes and functions that are known.
         objects: what some code refers to, and its form, by id; None outside of code. Objects are known by a token, and
             collections by their content when they were seen first, so that a double may note its calls in a list.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, code: Code) -> None:
+        self.code = code
         self.objects: dict[int, tuple[Any, Any]] | None = None
         self._seen: dict[int, int] = {}
 
@@ -127,7 +134,10 @@ class _Form:
     def _parts(self, value: Any, inside: Mapping[Any, Any]) -> Any:
         inside = {name: one for name, one in inside.items() if not _is_no_key(name, one)}
         if isinstance(value, Mapping):
-            return {name if isinstance(name, str) else f"\0{self(name)!r}": self(one) for name, one in inside.items()}
+            more = {"\0default": self(value.default_factory)} if isinstance(value, defaultdict) else {}
+            return more | {
+                name if isinstance(name, str) else f"\0{self(name)!r}": self(one) for name, one in inside.items()
+            }
         if isinstance(value, set | frozenset):
             return sorted(map(self, value), key=json.dumps)
         if hasattr(value, "__dataclass_fields__") or isinstance(value, BaseModel):
@@ -149,6 +159,11 @@ class _Form:
 
     def named(self, thing: Any) -> Any:
         """Return the form of a class or function."""
+        if self.objects is None and thing not in self.code:
+            self.code[thing] = self._named(thing)
+        return self._named(thing) if self.objects is not None else self.code[thing]
+
+    def _named(self, thing: Any) -> Any:
         if (name := _importable(thing)) is not None:
             return name
         if (place := self._seen.get(id(thing))) is not None:

@@ -12,9 +12,9 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from embed_core._arguments import constructors, named, names_model, operational, parameters
-from embed_core._canonical import OPAQUE, as_saved, canonical, is_opaque, is_plain, known_as
+from embed_core._canonical import OPAQUE, Code, as_saved, canonical, is_opaque, is_plain, known_as
 from embed_core._copies import argument_of, kept, made_like, same, unpickled
-from embed_core._discreet import SAVED, Discreet, names_of_fields
+from embed_core._discreet import Discreet, names_of_fields
 from embed_core._plugins import registered_name
 from embed_core._secrets import is_credential, scrubbed
 from embed_core._tracked import Changes, may_change_unseen, tracked, untracked
@@ -66,6 +66,7 @@ class Config(Discreet, metaclass=_Remembering):
     _given_forms: dict[str, Any] = PrivateAttr(default_factory=dict)
     _complete: bool = PrivateAttr(default=False)
     _changes: Changes = PrivateAttr(default_factory=Changes)
+    _known_code: Code = PrivateAttr(default_factory=dict)
     _identity: str = PrivateAttr(default_factory=lambda: uuid4().hex)
 
     @model_validator(mode="before")
@@ -183,33 +184,18 @@ class Config(Discreet, metaclass=_Remembering):
         first = {name: form for name, form in self._given_forms.items() if name not in fields or fields[name] != form}
         changed = {name: form for name, form in given.items() if form != self._given_forms.get(name)}
         more = {"_arguments": first, "_changed": changed}  # no field begins with an underscore
-        space = {"class": known_as(type(self)), **fields, **{name: forms for name, forms in more.items() if forms}}
+        space = {
+            "class": known_as(type(self), self._known_code),
+            **fields,
+            **{name: forms for name, forms in more.items() if forms},
+        }
         if is_opaque(space):  # shared with copies of this model only
             space["_identity"] = self._identity
         return space
 
     def _forms(self, values: Mapping[str, Any]) -> dict[str, Any]:
         clean = scrubbed(values, clean=self._masking_saved(), secret=self._is_secret, digests=True)
-        return {name: canonical(value) for name, value in clean.items()}
-
-    def _dump(self) -> dict[str, Any]:
-        fields = type(self).model_fields.items()
-        named = [name for name, field in fields if not field.exclude and not self._is_credential(name)]
-        try:
-            return self._saved(*named)
-        except ValueError as error:  # pydantic cannot serialise the content of some field
-            wrong = next(name for name in named if not self._can_be_saved(name))
-            held = "data that JSON has no form for, such as an object or bytes that are no text"
-            msg = f"`{wrong}` of `{self.class_name()}` holds {held}; change it, or mark it `Field(exclude=True)`"
-            raise ConfigurationError(msg) from error
-
-    def _saved(self, *fields: str) -> dict[str, Any]:
-        return self.model_dump(mode="json", include=set(fields), context=SAVED)
-
-    def _can_be_saved(self, field: str) -> bool:
-        with suppress(ValueError):
-            return bool(self._saved(field))
-        return False
+        return {name: canonical(value, self._known_code) for name, value in clean.items()}
 
     def _may_change_unseen(self) -> bool:
         """Tell whether a setting that decides vectors holds an object that can change without a word."""
@@ -223,6 +209,12 @@ class Config(Discreet, metaclass=_Remembering):
     def _is_operational(cls, name: str) -> bool:
         """Tell whether a field or argument decides no vector: a class on the way marks it, or it is a credential."""
         return name in _operational(cls) or cls._is_credential(name) or is_credential(name, own=True)
+
+    def _is_spare(self, name: str, given: Any) -> bool:
+        """Tell whether an argument decides no vector; a number that its field does not hold must be kept elsewhere."""
+        field = self.__dict__.get(name)
+        elsewhere = isinstance(given, int | float) and isinstance(field, int | float) and given != field
+        return self._is_operational(name) and not elsewhere
 
     # Fields
 
@@ -260,7 +252,7 @@ class Config(Discreet, metaclass=_Remembering):
     def _made_from(self, arguments: dict[str, Any] | None) -> None:
         """Begin to be used: the constructor is through."""
         self._arguments = arguments and {name: untracked(value) for name, value in arguments.items()}
-        self._given = {name: one for name, one in (arguments or {}).items() if not self._is_operational(name)}
+        self._given = {name: one for name, one in (arguments or {}).items() if not self._is_spare(name, one)}
         self._given_forms = self._forms(self._given)
         self._complete = True
         self._track()

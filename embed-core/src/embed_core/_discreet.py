@@ -19,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from embed_core._arguments import is_secret_type
 from embed_core._secrets import MASK, is_credential, is_secret, looks_like_a_key, masked, quoted, scrubbed, secrets_in
 from embed_core._tracked import untracked
+from embed_core.errors import ConfigurationError
 
 SAVED: Final = object()
 """The context of a dump whose values make the same model again, so that only secrets are left out of it."""
@@ -70,6 +71,18 @@ class Discreet(BaseModel):
             return saved
         shown: dict[str, Any] = scrubbed(handler(self), clean=self._masking(), mask=MASK, secret=self._is_secret)
         return shown
+
+    def _dump(self, *fields: str) -> dict[str, Any]:
+        found = type(self).model_fields.items()
+        named = fields or tuple(name for name, field in found if not (field.exclude or self._is_credential(name)))
+        try:
+            return self.model_dump(mode="json", include=set(named), context=SAVED)
+        except ValueError as error:  # pydantic cannot serialise the content of some field
+            for name in named if not fields else ():
+                self._dump(name)  # until the field at fault is alone
+            held = "data that JSON has no form for, such as an object or bytes that are no text"
+            msg = f"`{named[0]}` of `{type(self).__name__}` holds {held}; change it, or mark it `Field(exclude=True)`"
+            raise ConfigurationError(msg) from error
 
     def __repr_args__(self) -> Any:
         shown = {name: untracked(value) for name, value in super().__repr_args__() if name is not None}
