@@ -24,6 +24,7 @@ from doctest import ELLIPSIS
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.doctest import NUMBER, OutputChecker
@@ -53,6 +54,10 @@ def press_ctrl_c():
 
 """
 REPOSITORY, REVISION = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+
+# No test measures time, and Hypothesis ends examples after 0.2 seconds unless it is told not to.
+hypothesis.settings.register_profile("patient", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("patient")
 
 # Before anything imports huggingface_hub, which reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -16,7 +16,7 @@ from embed_core._rows import Dense
 from embed_core.errors import AuthenticationError, ConfigurationError
 from embed_core.kvstore import KVStore, MemoryKVStore, SQLiteKVStore
 from embed_core.testing import ScriptedEmbedding
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -116,7 +116,6 @@ def test_texts_that_differ_in_the_last_character_or_its_form_are_two(store):
     batch=st.integers(1, 4),
     workers=st.integers(1, 3),
 )
-@settings(deadline=None)
 def test_cached_or_not_the_bits_are_the_same_and_each_text_is_paid_once(rounds, batch, workers):
     plain = MockEmbedding(embed_dim=12)
     cached = ScriptedEmbedding(

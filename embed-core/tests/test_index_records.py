@@ -178,7 +178,7 @@ class TestRuns:
         max_size=5,
     )
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_after_any_runs_the_index_holds_the_last_state_of_each_source(runs):
     model = MockEmbedding(embed_dim=4)
     states = {}

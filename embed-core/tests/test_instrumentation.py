@@ -399,7 +399,7 @@ def test_handlers_come_and_go_while_many_threads_embed():
     cached=st.booleans(),
     texts=st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sync_and_async_callers_hear_the_same(size, workers, failures, cached, texts):
     def told(run):
         recorder = Recorder()

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 keys = st.binary(min_size=0, max_size=3)
 items = st.dictionaries(keys, st.binary(max_size=40), max_size=6)
-FEWER = settings(max_examples=40, stateful_step_count=25, deadline=None)  # a thousand steps
+FEWER = settings(max_examples=40, stateful_step_count=25)  # a thousand steps
 
 
 @pytest.fixture(params=["memory", "sqlite"])

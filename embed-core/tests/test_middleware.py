@@ -47,7 +47,7 @@ from hypothesis import strategies as st
 TEXT = st.text(alphabet="abcde", min_size=1, max_size=2)
 TEXTS = st.lists(TEXT, min_size=1, max_size=12)
 SOME = st.sets(TEXT, max_size=4)
-quickly = settings(max_examples=40, deadline=None)
+quickly = settings(max_examples=40)
 
 
 class Quick:
@@ -335,7 +335,7 @@ def plans(draw):
 
 
 @given(plan=plans(), workers=st.integers(1, 4), bad=SOME, keep_going=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_batched_puts_every_vector_on_its_row_and_tells_what_failed(plan, workers, bad, keep_going):
     texts, batches = plan
     failing = failing_at(bad, QuotaExceededError)
@@ -594,7 +594,7 @@ def test_joined_sends_what_is_not_stored_and_leaves_nothing_in_flight(texts, war
 @pytest.mark.parametrize("error", [QuotaExceededError, InputTooLongError, None])
 @pytest.mark.parametrize("runner", [QuickThreaded, QuickAsyncio])
 @given(batches=st.lists(st.lists(TEXT, min_size=1, max_size=4, unique=True), min_size=2, max_size=6), bad=SOME)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batches, bad):
     answer = failing_at(bad, error) if error is not None else honest
     joined, provider = Joined(cache_of(MemoryKVStore())), Provider(answer)
@@ -758,7 +758,7 @@ ANSWERS = {
 
 
 @given(texts=TEXTS, answer=st.sampled_from(sorted(ANSWERS)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_checked_gives_rows_in_input_order_or_a_named_error(texts, answer):
     def make(heard):
         return Checked("m", Dense(), Dimension(2))

@@ -123,7 +123,7 @@ def honest(scene):
 
 
 @given(scene=SCENES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_sync_and_async_do_the_same(scene):
     one, other = play(scene, "sync"), play(scene, "async")
     in_turn = scene["workers"] == 1 or scene["on_error"] == "none"
@@ -140,7 +140,7 @@ def test_sync_and_async_do_the_same(scene):
 
 
 @given(scene=SCENES, colour=st.sampled_from(["sync", "async"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 def test_every_vector_is_on_its_own_text_or_there_is_a_named_error(scene, colour):
     result, calls, _, kept = play(scene, colour)
     expected = honest(scene)
@@ -160,7 +160,7 @@ def test_every_vector_is_on_its_own_text_or_there_is_a_named_error(scene, colour
 
 
 @given(scene=SCENES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_one_bad_text_never_fails_its_neighbours(scene):
     scene |= {"fault": "too long", "on_error": "none", "long_text": "truncate"}
     for colour in ("sync", "async"):

@@ -127,7 +127,6 @@ class TestVectors:
         rounds=st.lists(st.lists(st.text("ab \n", max_size=12), max_size=4), min_size=2, max_size=4),
         size=st.integers(1, 6),
     )
-    @settings(deadline=None)
     def test_a_run_with_memories_gives_what_a_run_without_gives(self, rounds, size):
         remembering = IngestionPipeline([TextSplitter(size), MockEmbedding()])
         for texts in rounds:
@@ -496,7 +495,7 @@ class TestCommits:
         assert list(database) == ["a-0"]
 
     @given(st.data())
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=60)
     def test_whatever_crashes_the_next_commit_makes_it_good(self, data):
         texts = st.dictionaries(st.sampled_from("abc"), st.text("xy ", max_size=5), max_size=3)
         pipeline, database = IngestionPipeline([by_position, MockEmbedding(embed_dim=2)]), Database()

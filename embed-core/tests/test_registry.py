@@ -130,7 +130,7 @@ def test_options_become_fields_of_the_right_type(acme):
     assert model.embed_batch_size == 7
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
     model=st.text(st.characters(exclude_characters="?", exclude_categories=["Cs"])),
     label=st.text(),

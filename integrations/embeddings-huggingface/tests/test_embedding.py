@@ -90,7 +90,7 @@ def test_queries_and_odd_texts_too(model: HuggingFaceEmbedding, minilm_transform
 
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), min_size=1, max_size=6))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_texts(model: HuggingFaceEmbedding, minilm_transformer: Any, texts: list[str]) -> None:
     assert_equal(model.embed_texts(texts), minilm_transformer.encode(texts, show_progress_bar=False))
 

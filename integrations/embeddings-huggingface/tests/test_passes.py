@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from embeddings_huggingface import HuggingFaceEmbedding, SparseEncoderEmbedding
 from embeddings_huggingface._passes import in_passes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -24,7 +24,6 @@ def batch(lengths: list[int], *, front: bool) -> dict[str, Any]:
     return {"attention_mask": mask, "input_ids": ids, "rows": torch.arange(len(lengths)), "prompt_length": 3}
 
 
-@settings(deadline=None)  # the first one imports torch
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=20), budget=st.integers(1, 200), front=st.booleans())
 def test_every_row_goes_through_once_whole_and_in_its_place_and_no_pass_has_more_than_the_budget(
     lengths: list[int], budget: int, front: bool

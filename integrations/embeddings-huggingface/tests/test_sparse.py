@@ -76,7 +76,7 @@ def test_vectors_are_those_of_sentence_transformers(model: SparseEncoderEmbeddin
 
 
 @given(texts=st.lists(st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join), min_size=1, max_size=12))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_texts_in_any_order(model: SparseEncoderEmbedding, splade: Any, texts: list[str]) -> None:
     assert_equal(model.get_text_embedding_batch(texts), splade.encode_document(texts))
 

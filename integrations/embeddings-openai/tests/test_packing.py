@@ -40,7 +40,7 @@ def test_a_plan_holds_every_input_once_in_order_and_keeps_the_limits(
         assert len(batch) == 1 or all(len(inputs[row].encode()) <= 32 for row in batch)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     inputs=texts,
     most_inputs=st.integers(1, 10),
