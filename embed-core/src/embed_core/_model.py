@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from os import PathLike
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, cast
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
@@ -26,6 +26,17 @@ from embed_core.middleware.fitted import Windows, byte_windows
 from embed_core.middleware.retried import RetryPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+
+    class Store:
+        """The type of a field that holds a store, and takes a path too."""
+
+        def __get__(self, model: Any, owner: Any) -> KVStore | None: ...
+        def __set__(self, model: Any, value: KVStore | str | PathLike[str] | None) -> None: ...
+
+else:
+    Store = KVStore | None
 
 
 def _or_one(workers: Any) -> Any:
@@ -72,8 +83,8 @@ class Model(Config, ABC):
     model_name: str = "unknown"
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=DEFAULT_EMBED_BATCH_SIZE, ge=1, le=2048)
     num_workers: Annotated[int, OPERATIONAL, BeforeValidator(_or_one)] = Field(default=1, ge=1)
-    embeddings_cache: Annotated[KVStore | None, OPERATIONAL, BeforeValidator(_as_store)] = Field(
-        default=None, exclude=True, repr=False
+    embeddings_cache: Annotated[Store, OPERATIONAL, BeforeValidator(_as_store)] = Field(
+        default=cast("Any", None), exclude=True, repr=False
     )
     callback_manager: Annotated[CallbackManager | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)
     rate_limiter: Annotated[RateLimiter | None, OPERATIONAL] = Field(default=None, exclude=True, repr=False)

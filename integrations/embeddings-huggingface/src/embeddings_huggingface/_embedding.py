@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from embed_core import OPERATIONAL, Kind, MultiModalEmbedding, Pooling, ProviderResponse, Vectors, open_image
@@ -22,6 +22,11 @@ from embeddings_huggingface._weights import Encoded, Encoder
 _DEFAULT = "BAAI/bge-small-en-v1.5"
 _FOR_IMAGES = "clip:openai/clip-vit-base-patch32"
 _SMALLEST_NORM = 1e-12  # as torch.nn.functional.normalize
+
+if TYPE_CHECKING:
+    PoolingName: TypeAlias = Pooling | Literal["cls", "mean"]  # the field has the `Pooling`
+else:
+    PoolingName = Pooling
 
 
 class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
@@ -61,7 +66,7 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
     model_name: Name = Field(default=_DEFAULT, kw_only=False)
     normalize: bool | None = None
     truncate_dim: PositiveInt | None = None
-    pooling: Pooling | None = None
+    pooling: PoolingName | None = None
 
     if not TYPE_CHECKING:  # type checkers see fields as arguments
 
@@ -144,4 +149,4 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
         return self.pooling is not None
 
     def _options(self) -> Options:
-        return replace(super()._options(), pooling=self.pooling, raw=self.normalize is False)
+        return replace(super()._options(), pooling=self.pooling and Pooling(self.pooling), raw=self.normalize is False)
