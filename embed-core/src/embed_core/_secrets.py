@@ -139,11 +139,11 @@ def cleanse(error: BaseException, clean: Callable[[str], str]) -> None:
         causes = (one.__cause__, one.__context__, *members)
         found += [cause for cause in causes if cause is not None and cause not in found]
     for one in reversed(found):  # members before their group
-        one.args = tuple(_cleaned(part, clean) for part in one.args)
-        for name in (*_WORDS_OF_ERRORS, *one.__dict__):
-            with suppress(AttributeError):  # a property
-                if isinstance(part := getattr(one, name, None), str | bytes | list):
-                    setattr(one, name, _cleaned(part, clean))
+        for name in ("args", *_WORDS_OF_ERRORS, *one.__dict__):
+            with suppress(Exception):  # a property does as it likes, and hides no error of the provider
+                part = getattr(one, name, None)
+                if isinstance(part, str | bytes | list) or type(part) is tuple:  # another may be read by its names
+                    BaseException.__setattr__(one, name, _cleaned(part, clean))  # also where the class forbids it
 
 
 def looks_like_a_key(text: str) -> bool:
@@ -154,8 +154,9 @@ def looks_like_a_key(text: str) -> bool:
 def _cleaned(part: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(part, str):
         return clean(part)
-    if isinstance(part, list):
-        return [_cleaned(one, clean) for one in part]
+    if isinstance(part, list) or type(part) is tuple:
+        cleaned = [_cleaned(one, clean) for one in part]
+        return cleaned if isinstance(part, list) else tuple(cleaned)
     return part if clean(repr(part)) == repr(part) else clean(repr(part))
 
 
