@@ -71,6 +71,29 @@ class TestIndex:
             assert typo.exit_code == 1
             assert "qoutes.csv" in typo.stderr.splitlines()[-1]
 
+    @pytest.mark.parametrize(
+        ("form", "row"), [("csv", QUOTES), ("jsonl", '{"text": "a"}'), ("json", '[{"text": "a"}]')]
+    )
+    @pytest.mark.parametrize("name", ["rows", "-"])
+    def test_an_empty_source_loses_its_records_where_that_is_asked_for(self, form, row, name):
+        Path("rows").write_text(row)
+        run("index", name, "--from", form, "--into", "idx", *MODEL, input=row)
+        Path("rows").write_text("")
+        asked = run("index", name, "--from", form, "--into", "idx", input="")
+        assert (asked.exit_code, "is empty; `--prune`" in asked.stderr) == (1, True)
+        assert run("index", name, "--from", form, "--into", "idx", "--prune", input="").exit_code == 0
+        assert ids() == []
+
+    @pytest.mark.parametrize("bad", ["", "id,id\n1,2\n", "id,text\n1\n", None])
+    def test_a_file_that_cannot_be_read_is_listed_and_the_others_are_indexed(self, bad):
+        if bad is not None:
+            Path("z.csv").write_text(bad)
+        Path("b.csv").write_text("id,text\n9,words\n")
+        done = run("index", "quotes.csv", "z.csv", "b.csv", "--from", "csv", "--into", "idx", *MODEL)
+        assert (done.exit_code, ids()) == (1, ["1", "2", "3", "9"])
+        assert "z.csv" in done.stderr
+        assert done.stderr.startswith("Skipped 1:")
+
     def test_columns_are_chosen_and_ids_prefixed(self):
         options = ("--from", "csv", "--id", "text", "--text", "author", "--text", "year", "--prefix", "q/")
         run("index", "quotes.csv", *options, "--into", "idx", *MODEL)

@@ -164,7 +164,7 @@ class TestCSV:
     @pytest.mark.parametrize(
         ("data", "message"),
         [
-            (b"", "`-` begins with no names of columns"),
+            (b"", "`-` is empty; `--prune`"),
             (b"\n1,2\n", "begins with no names of columns"),
             (b"caf\xe9\n1\n", "line 1 of `-` cannot be read"),
             ('"open\n', "line 1 of `-` cannot be read"),
@@ -223,7 +223,7 @@ class TestJSON:
         ("text", "form", "message"),
         [
             ('{"id": 1}', "json", "begins with `{`; expected an array of objects; for one object a line, use `jsonl`"),
-            ("", "json", "is empty; expected an array of objects"),
+            ("", "json", "`-` is empty; `--prune`"),
             ("", "jsonl", "`-` is empty"),
         ],
     )

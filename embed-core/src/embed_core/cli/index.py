@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, get_args
 
 import click
 
@@ -14,7 +14,7 @@ from embed_core.cli._common import open_index, printable, short_path
 
 if TYPE_CHECKING:
     from embed_core import BaseEmbedding
-    from embed_core.index import Changes, Index, Stats
+    from embed_core.index import Changes, Index, Record, Skipped, Stats
 
 Form: TypeAlias = Literal["csv", "json", "jsonl", "sqlite", "tsv"]
 _STDIN = "-"
@@ -104,9 +104,9 @@ def command(
         try:
             how = {"prune": prune, "show_progress": show, "dry_run": dry_run, "batch_jobs": batch_jobs}
             if form is None:
-                changes = index.add(paths, **how)
+                changes, named = index.add(paths, **how), paths
             else:
-                changes = _add_records(index, paths, form, reading, prefix=prefix, **how)
+                changes, named = _add_records(index, paths, form, reading, prefix=prefix, **how)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(_INTERRUPTED) from interrupt
         _print_skipped(changes, verbose=verbose)
@@ -116,7 +116,7 @@ def command(
             click.echo(
                 _summary(changes, index.stats()) if index.exists else f"Nothing to index; `{folder}` holds no index"
             )
-    _exit(changes, [] if form else paths)
+    _exit(changes, named)
 
 
 def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
@@ -126,24 +126,53 @@ def _limit_cost(model: BaseEmbedding, dollars: float) -> None:
     model.max_cost = dollars
 
 
-def _add_records(index: Index, paths: Sequence[str], form: Form, reading: Mapping[str, Any], **how: Any) -> Changes:
-    from embed_core.index import Changes, read_records
+def _add_records(
+    index: Index, paths: Sequence[str], form: Form, reading: Mapping[str, Any], **how: Any
+) -> tuple[Changes, tuple[str, ...]]:
+    """Return the changes, and the sources that cannot be read, of which one alone raises."""
+    from embed_core.errors import InvalidInputError
+    from embed_core.index import Changes, Skipped
 
-    changes, options = Changes(), {**reading, "attach": dict(reading["attach"])}
+    changes, unread = Changes(), []
+    options = {**reading, "attach": dict(reading["attach"])}
     for path in paths:
         file = None if path == _STDIN else Path(path)
-        gone = file is not None and not file.exists()
-        if gone and not (how["prune"] and index.exists):
-            hint = "`--prune` or `embed remove` removes its records from an index"
-            raise click.ClickException(f"there is no file `{path}`; {hint}")
-        records = () if gone else read_records(file or sys.stdin.buffer, form, **options)
-        changes += index.add_records(records, file or _STDIN, **how)
-    return changes
+        try:
+            gone = file is not None and _is_gone(file, may_be_gone=how["prune"] and index.exists)
+            records = () if gone else _records(file or sys.stdin.buffer, form, options)
+            changes += index.add_records(records, file or _STDIN, **how)
+        except InvalidInputError as error:
+            if len(paths) == 1:
+                raise
+            unread.append(source := path if file is None else os.path.realpath(file.expanduser()))
+            changes.skipped.append(Skipped(source, str(error).removeprefix(f"`{source}` ")))
+    return changes, tuple(unread)
+
+
+def _is_gone(file: Path, *, may_be_gone: bool) -> bool:
+    from embed_core.errors import InvalidInputError
+
+    if file.exists() or may_be_gone:
+        return not file.exists()
+    raise InvalidInputError(f"there is no file `{file}`; `--prune` or `embed remove` removes its records from an index")
+
+
+def _records(source: Path | BinaryIO, form: Form, options: Mapping[str, Any]) -> Iterator[Record | Skipped]:
+    """Yield the records of a source; an error of it is told from one of the index or the model."""
+    from embed_core.errors import ConfigurationError, InvalidInputError
+    from embed_core.index import read_records
+
+    try:
+        yield from read_records(source, form, **options)
+    except ConfigurationError as error:
+        raise InvalidInputError(str(error)) from error
+    except OSError as error:
+        raise InvalidInputError(f"`{error.filename or source}` cannot be read: {error.strerror}") from error
 
 
 def _exit(changes: Changes, files: Sequence[str]) -> None:
     """End with status 1 where a named file was not read, or nothing was."""
-    named = {os.path.realpath(Path(path).expanduser()) for path in files}
+    named = {*files, *(os.path.realpath(Path(path).expanduser()) for path in files)}
     lost = any(one.source in named and not one.partly for one in changes.skipped)
     if lost or not (changes.added or changes.changed or changes.unchanged or changes.removed):
         raise click.exceptions.Exit(1)

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from embed_core import Syntax
+from embed_core.errors import InvalidInputError
 
 Unit: TypeAlias = Literal["line", "page"]
 """The unit in which a place in a file is told."""
+
+
+class EmptySourceError(InvalidInputError):
+    """A source of records has no content."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"`{source}` is empty; `--prune` (`prune=True`) removes its records from an index")
 
 
 class UnreadableError(Exception):

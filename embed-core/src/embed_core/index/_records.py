@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from embed_core import TextSplitter
 from embed_core.errors import InvalidInputError
 from embed_core.index._item import ChunkedItem, Item
-from embed_core.index._parsed import UnreadableError
+from embed_core.index._parsed import EmptySourceError, UnreadableError
 from embed_core.index._readers import plain
 from embed_core.index._record import STDIN, Record, item_of, same_text, state
 from embed_core.index._results import Skipped
@@ -50,9 +51,9 @@ class RecordRun:
         """Index records that are new or changed, and remove those that are gone.
 
         Raises:
-            InvalidInputError: there are rows, and none of them can be read.
+            InvalidInputError: there are rows, and none of them can be read; or the source is empty, unless `prune`.
         """
-        with bar(" records", show=show_progress) as advance:
+        with bar(" records", show=show_progress) as advance, suppress(*[EmptySourceError] if prune else []):
             self._writer.write(self._read(records, advance), lambda _: None)
         if self._bad and not self._good:
             self._give_up()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from embed_core.errors import InvalidInputError
-from embed_core.index._parsed import UnreadableError
+from embed_core.index._parsed import EmptySourceError, UnreadableError
 from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Row, check_names
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
@@ -32,6 +32,8 @@ def csv_rows(stream: io.TextIOWrapper, delimiters: str, source: str) -> Iterator
         names = next(reader, [])
     except (UnreadableError, csv.Error) as error:
         raise InvalidInputError(f"line 1 of `{source}` cannot be read ({error}); expected names of columns") from error
+    if not first:
+        raise EmptySourceError(source)
     if not names:
         raise InvalidInputError(f"`{source}` begins with no names of columns")
     check_names(names, source)

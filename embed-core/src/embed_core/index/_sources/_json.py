@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embed_core.errors import InvalidInputError
-from embed_core.index._parsed import UnreadableError
+from embed_core.index._parsed import EmptySourceError, UnreadableError
 from embed_core.index._results import Skipped
 from embed_core.index._sources._columns import Row
 from embed_core.index._sources._lines import MOST_CHARACTERS, Lines
@@ -36,7 +36,7 @@ def jsonl_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]
         except (UnreadableError, ValueError, RecursionError) as error:
             yield Skipped(source, f"line {lines.number} {_reason(error)}")
     if not lines.number:
-        raise InvalidInputError(f"`{source}` is empty")
+        raise EmptySourceError(source)
 
 
 def json_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]:
@@ -46,10 +46,11 @@ def json_rows(stream: io.TextIOWrapper, source: str) -> Iterator[Row | Skipped]:
         InvalidInputError: the file holds no array.
     """
     buffer = _Buffer(stream)
-    if (first := buffer.peek()) != "[":
-        found = f"begins with `{first}`" if first else "is empty"
+    if not (first := buffer.peek()):
+        raise EmptySourceError(source)
+    if first != "[":
         hint = "; for one object a line, use `jsonl`" if first == "{" else ""
-        raise InvalidInputError(f"`{source}` {found}; expected an array of objects{hint}")
+        raise InvalidInputError(f"`{source}` begins with `{first}`; expected an array of objects{hint}")
     buffer.at += 1
     try:
         while buffer.peek() != "]":
