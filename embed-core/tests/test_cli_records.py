@@ -94,6 +94,13 @@ class TestIndex:
         assert "z.csv" in done.stderr
         assert done.stderr.startswith("Skipped 1:")
 
+    def test_a_record_with_a_private_key_among_its_metadata_is_refused(self):
+        key = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 2}\n-----END PRIVATE KEY-----\n"
+        Path("keys.csv").write_text(f'id,text,more\n1,a,b\n2,c,"{key}"\n')
+        done = run("index", "keys.csv", "--from", "csv", "--into", "idx", *MODEL)
+        assert ids() == ["1"]
+        assert "holds a private key or certificate in its metadata" in done.stderr
+
     def test_columns_are_chosen_and_ids_prefixed(self):
         options = ("--from", "csv", "--id", "text", "--text", "author", "--text", "year", "--prefix", "q/")
         run("index", "quotes.csv", *options, "--into", "idx", *MODEL)

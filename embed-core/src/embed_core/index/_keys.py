@@ -10,16 +10,30 @@ _MARK = re.compile(
     r"|AGE-SECRET-KEY-(?:PQ-)?1"
     r"|LS0tLS1CRUdJTi"  # PEM in base64, as in the files of Kubernetes
 )
-_CONTENT = re.compile(r"[A-Za-z0-9+/]{40}")
+_CONTENT = re.compile(r"[A-Za-z0-9+/]{32}")
 _NEAR = 500  # characters: the head lines of a key lie between its mark and its content
-_JWK = re.compile(
-    r"""\b[dk]\\?["']?\s{0,9}:\s{0,9}\\?["'][\w-]{20,}"""
-)  # the private member of a key in JSON, RFC 7517
-_IN_BRACES = re.compile(r"[^{}]+")
+_WHOLE = re.compile(
+    r"(?:PrivateKey|PresharedKey)\s{0,9}=\s{0,9}[A-Za-z0-9+/]{43}="  # WireGuard
+    r"|<RSAKeyValue>.{0,9000}?<D>\s{0,99}[A-Za-z0-9+/]{32}",  # .NET
+    re.DOTALL,
+)
+_JWK = re.compile(  # the private member of a key in JSON, RFC 7517, or YAML
+    r"""\b[dk]\\?["']?\s{0,9}:\s{0,9}(?:\\?["'][\w-]{20}|(?=[\w-]*\d)[\w-]{32})"""
+)
+_OBJECT = re.compile(r"\{([^{}]*)\}")
+_DEPTH = 9
 
 
 def holds_key(text: str) -> bool:
     """Tell whether a text holds a private key or a certificate; a mention of one is none."""
-    return any(_CONTENT.search(text, mark.end(), mark.end() + _NEAR) for mark in _MARK.finditer(text)) or (
-        "kty" in text and any("kty" in part[0] and _JWK.search(part[0]) for part in _IN_BRACES.finditer(text))
-    )
+    if _WHOLE.search(text) or any(_CONTENT.search(text, one.end(), one.end() + _NEAR) for one in _MARK.finditer(text)):
+        return True
+    for _ in range(_DEPTH if "kty" in text else 0):  # from the innermost objects outwards
+        if any(_is_jwk(found[1]) for found in _OBJECT.finditer(text)):
+            return True
+        text = _OBJECT.sub(" ", text)
+    return _is_jwk(text)
+
+
+def _is_jwk(members: str) -> bool:
+    return "kty" in members and _JWK.search(members) is not None

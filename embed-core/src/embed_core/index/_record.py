@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from embed_core.index._item import Item, digest
+from embed_core.index._keys import holds_key
 from embed_core.index._parsed import UnreadableError
 
 STDIN: Final = "-"
@@ -52,6 +53,8 @@ def item_of(record: Record, source: str, prefix: str) -> Item:
         ) from error
     except (TypeError, ValueError) as error:
         raise UnreadableError(f"has metadata that are no JSON ({str(error)[:_SHOWN]})") from error
+    if metadata is not None and holds_key(metadata.replace("\\n", "\n")):
+        raise UnreadableError("holds a private key or certificate in its metadata")
     id_ = "" if record.id is None else prefix + record.id
     return Item(source, digest(data), id=id_, prefix=prefix, metadata=metadata)
 
