@@ -731,7 +731,14 @@ def test_foreign_nodes_can_be_run_too(run, store):
     assert sent(model) == ["x", "y", "z"]
 
 
-@pytest.mark.parametrize("given", [MockEmbedding(), "words", [MockEmbedding(), "words"], None])
+@pytest.mark.parametrize("given", [MockEmbedding(), "words", None])
 def test_transformations_that_are_no_list_of_callables_are_refused(given):
     with pytest.raises(ConfigurationError, match=r"it must be a list, as in `\[TextSplitter\(\), model\]`"):
         IngestionPipeline(given)
+
+
+def test_an_item_that_is_no_transformation_and_a_cache_that_is_no_store_are_named():
+    with pytest.raises(ConfigurationError, match=r"`transformations\[1\]` is a `int`; it must be a model, a splitter"):
+        IngestionPipeline([MockEmbedding(), 5])
+    with pytest.raises(ConfigurationError, match=r"`cache` is a `str`; it must be a store, as in `SQLiteKVStore"):
+        IngestionPipeline([MockEmbedding()], cache="pipeline.sqlite")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from embed_core._base import BaseEmbedding
 from embed_core._engine import runner
@@ -56,11 +56,19 @@ class IngestionPipeline:
         """Check the transformations and the number of workers: with none, documents would stay as they are.
 
         Raises:
-            ConfigurationError: `num_workers` is below 1, or the transformations are no list of callables.
+            ConfigurationError: `num_workers` is below 1, `cache` is no store, or the transformations are no list of
+                callables.
         """
-        many: Any = self.transformations
-        if not isinstance(many, Sequence) or not all(map(callable, many)):
+        many, cache = cast("Any", (self.transformations, self.cache))
+        if not isinstance(many, Sequence) or isinstance(many, str):
             msg = f"`transformations` is a `{type(many).__name__}`; it must be a list, as in `[TextSplitter(), model]`"
+            raise ConfigurationError(msg)
+        if wrong := [index for index, one in enumerate(many) if not callable(one)]:
+            found = f"`transformations[{wrong[0]}]` is a `{type(many[wrong[0]]).__name__}`"
+            msg = f"{found}; it must be a model, a splitter or another callable, as in `[TextSplitter(), model]`"
+            raise ConfigurationError(msg)
+        if not hasattr(cache, "get_many"):
+            msg = f"`cache` is a `{type(cache).__name__}`; it must be a store, as in `SQLiteKVStore('pipeline.sqlite')`"
             raise ConfigurationError(msg)
         if self.num_workers < 1:
             msg = f"`num_workers` is {self.num_workers}; it must be at least 1"
