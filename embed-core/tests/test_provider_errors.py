@@ -176,3 +176,21 @@ def test_a_word_counts_more_than_the_429_beside_it() -> None:
 
 def test_an_empty_body_is_named() -> None:
     assert "(307: an empty body)" in str(Refusal.read(307, {}, "").as_error(HERE))
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("certificate verify failed: unable to get local issuer certificate", "set `SSL_CERT_FILE`"),
+        ("certificate verify failed: self-signed certificate in certificate chain", "set `SSL_CERT_FILE`"),
+        ("certificate verify failed: certificate has expired", "check the network and `api_base`"),
+        ("Hostname mismatch, certificate is not valid for 'here'", "check the network and `api_base`"),
+        ("[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure", "check the network and `api_base`"),
+        ("[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred", "check the network and `api_base`"),
+    ],
+)
+def test_only_an_unknown_issuer_asks_for_a_certificate(said: str, advice: str) -> None:
+    error = HERE.meaning(ConnectionError(said), (ConnectionError,))
+    assert advice in str(error)
+    assert said in str(error)
+    assert ("SSL_CERT_FILE" in str(error)) == (advice == "set `SSL_CERT_FILE`")

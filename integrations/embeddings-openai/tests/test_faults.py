@@ -298,6 +298,7 @@ def test_a_redirect_takes_no_text_and_no_header_elsewhere_and_the_new_address_is
         ("https://me:hidden-password@there/v1?key=hidden-key", "leads to https://***@there/v1?key=***"),
         ("//me:hidden-password@there/v1", "leads to http://***@there/v1"),
         ("/v2/embeddings?api_key=hidden-key", "/v2/embeddings?api_key=***"),
+        ("https://there/v1#access_token=hidden-key", "leads to https://there/v1 but"),
         ("https://me:hidden pass@there/v1", "leads to https://***@there/v1"),
     ],
 )

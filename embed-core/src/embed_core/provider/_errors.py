@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import environ
 from typing import Any
@@ -111,13 +112,16 @@ class Endpoint:
         self.cleanse(error)
         location = getattr(response, "headers", {}).get("location", "")
         address = self.elsewhere(location)
-        if (shown := quoted(address)) != address:  # httpx has it in its words
+        if (shown := quoted(address)) != address or "#" in location:  # httpx has it in its words
             cleanse(error, lambda text: text.replace(location, shown))
         return meaning
 
     def elsewhere(self, location: str) -> str:
-        """Return the whole address that an answer leads to, which may hold a password or key."""
-        return urljoin(self.base_url, "%20".join(location.split()))
+        """Return the address that an answer leads to, which may hold a password or key, without its fragment."""
+        address = "%20".join(location.split()).partition("#")[0]
+        with suppress(ValueError):  # it is no address
+            return urljoin(self.base_url, address)
+        return address
 
     def _unreachable(self, error: BaseException) -> EmbedError:
         chain = [*_causes(error)[::-1], error]  # the system's words first: libraries put their own around them
@@ -129,9 +133,8 @@ class Endpoint:
                 if any(word in lower for word in words):
                     told = _BY_PROXY if proxy and meaning in _NOT_THERE else meaning
                     return kind(f"{self}: {told.format(check=names, proxy=proxy, field=self.address_field)} ({said})")
-        return ProviderUnavailableError(
-            f"{self}: the connection failed ({said}); check the network and `{self.address_field}`"
-        )
+        failed = f"the connection failed ({said}); check the network and `{self.address_field}`"
+        return ProviderUnavailableError(f"{self}: {failed}")
 
     def _proxy(self) -> str:
         """Return the variable of the proxy that requests go by unless a client says otherwise, if there is one."""
@@ -248,7 +251,7 @@ _CONNECTION: tuple[tuple[tuple[str, ...], str, type[EmbedError]], ...] = (
         ConfigurationError,
     ),
     (
-        ("certificate", "ssl", "tls"),
+        ("self-signed", "self signed", "get local issuer", "get issuer", "verify the first certificate"),
         "no trusted TLS connection; set `SSL_CERT_FILE` to your proxy's root certificate",
         ProviderUnavailableError,
     ),
