@@ -93,6 +93,18 @@ def test_another_form_of_an_address_is_the_same_space(monkeypatch: pytest.Monkey
     assert space("http://here/v1") == space(same)
 
 
+def test_an_address_of_the_environment_stays_that_of_the_first_request(
+    monkeypatch: pytest.MonkeyPatch, server: FakeEmbeddingServer
+) -> None:
+    monkeypatch.setenv("OPENAI_COMPATIBLE_BASE_URL", server.base_url)
+    with OpenAICompatibleEmbedding("e5") as model:
+        model.embed_texts(["a"])
+        monkeypatch.setenv("OPENAI_COMPATIBLE_BASE_URL", "http://elsewhere.invalid/v1")
+        model.timeout = 5
+        model.embed_texts(["b"])
+    assert len(server.requests) == 2
+
+
 def test_servers_of_one_name_share_a_space() -> None:
     ours = space("http://here/v1", server_name="ours")
     assert ours == space("http://elsewhere/v1", server_name="ours") == space(server_name="ours")

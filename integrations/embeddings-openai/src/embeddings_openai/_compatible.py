@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from embed_core import OPERATIONAL, Kind
 from embed_core.provider import Endpoint, unit
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from embeddings_openai._protocol import OpenAIProtocol
 from embeddings_openai._transport import without_openais_headers
@@ -44,13 +44,21 @@ class OpenAICompatibleEmbedding(OpenAIProtocol):
 
     model_name: str = Field(kw_only=False)
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=32, ge=1, le=2048)
-    server_name: str | None = None
+    server_name: str | None = Field(default=None, min_length=1)
     query_instruction: str = ""
     text_instruction: str = ""
     query_body: dict[str, Any] = Field(default_factory=dict)
     text_body: dict[str, Any] = Field(default_factory=dict)
     base64_dtype: str = Field(default="float32", pattern="^(float32|int8|uint8)$")
     normalize: bool = False
+
+    _found: str = PrivateAttr(default="")
+
+    def _base_url(self) -> str:
+        if self.api_base:
+            return super()._base_url()
+        self._found = self._found or super()._base_url()  # once, because the environment may change
+        return self._found
 
     def _decides_vectors(self, name: str) -> bool:
         return (name == "api_base" and not self.server_name) or super()._decides_vectors(name)
