@@ -79,6 +79,19 @@ def test_a_cached_repository_tells_it_and_another_does_not(minilm: Path, tmp_pat
     assert HuggingFaceEmbedding("small", cache_folder=tmp_path, pooling="mean").dimension == 384
 
 
+@pytest.mark.model
+@pytest.mark.parametrize(("cut", "dimension"), [(16, 16), (64, 32), (None, 32)])
+def test_a_saved_cut_counts(tiny: Path, copy_with: Callable[..., Path], cut: int | None, dimension: int) -> None:
+    model = HuggingFaceEmbedding(copy_with(tiny, truncate_dim=cut), device="cpu")
+    assert model.dimension == dimension
+    assert model.embed_texts(["bread"]).shape == (1, dimension)
+
+
+@pytest.mark.parametrize("cut", [0, -1, True, 1.5, "16", [16]])
+def test_an_odd_cut_leaves_it_open(tiny: Path, copy_with: Callable[..., Path], cut: object) -> None:
+    assert HuggingFaceEmbedding(copy_with(tiny, truncate_dim=cut)).dimension is None
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -86,7 +99,11 @@ def test_a_cached_repository_tells_it_and_another_does_not(minilm: Path, tmp_pat
         lambda folder: edit(folder / "1_Pooling" / "config.json", word_embedding_dimension=31),
         lambda folder: edit(folder / "config.json", model_type="opt"),
         lambda folder: edit(folder / "config.json", auto_map={"AutoModel": "code.Model"}),
+        lambda folder: edit(folder / "config.json", model_type=["bert"]),
         lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "config.json").write_text("[" * 100_000),
+        lambda folder: (folder / "modules.json").write_text("[" * 100_000),
+        lambda folder: (folder / "modules.json").write_text("null"),
         lambda folder: (folder / "modules.json").write_text("{}"),
         lambda folder: (folder / "modules.json").write_text('[{"type": "code.Dense", "path": "1_Pooling"}]'),
         lambda folder: (folder / "modules.json").write_text(f'[{{"type": "{ST}.StaticEmbedding", "path": ""}}]'),

@@ -184,17 +184,36 @@ def test_layers_of_torch_are_taken(tiny: Path, change: Change, activation: str) 
     assert embed(add_dense(change, tiny, activation)).shape == (1, 8)
 
 
-@pytest.mark.parametrize("path", ["../..", "/etc", "..\\..", "1_Pooling/../../..", "C:\\"])
+@pytest.mark.parametrize("path", ["../..", "/etc", "..\\..", "1_Pooling/../../..", "C:\\", "a\0b", "\ud800", "x" * 256])
 def test_a_folder_outside_of_the_model_is_never_looked_at(tiny: Path, change: Change, path: str) -> None:
     folder = change(tiny, modules=lambda modules: [*modules, modules[1] | {"path": path, "name": "3"}])
     with pytest.raises(ConfigurationError, match="which lies outside of the model"):
         _ = HuggingFaceEmbedding(folder).fingerprint
 
 
-@pytest.mark.parametrize("modules", [3, {"a": 1}, [1], [{"path": ""}], [["type"]]])
+@pytest.mark.parametrize("modules", [None, 3, {"a": 1}, [1], [{"path": ""}], [["type"]]])
 def test_a_list_of_modules_of_another_shape_is_damaged(tiny: Path, change: Change, modules: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"`modules.json` is damaged"):
         _ = HuggingFaceEmbedding(change(tiny, modules=lambda _: modules)).fingerprint
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[]", "{", "[" * 100_000, '{"a": ' * 100_000])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json", "1_Pooling/config.json"])
+def test_a_file_of_settings_of_another_shape_is_named(tiny: Path, change: Change, file: str, content: str) -> None:
+    folder = change(tiny)
+    (folder / file).write_text(content)
+    with pytest.raises(
+        ConfigurationError, match=f"`{Path(file).name}` is damaged, in the folder `{(folder / file).parent}`"
+    ):
+        embed(folder)
+
+
+@pytest.mark.parametrize("name", ["", "/", "."])
+def test_a_router_that_chooses_itself_is_refused(tiny: Path, change: Change, name: str) -> None:
+    router = {"path": "", "type": "sentence_transformers.models.Router"}
+    folder = change(tiny, modules=lambda _: [router], router_config={"types": {name: router["type"]}})
+    with pytest.raises(ConfigurationError, match="as a module's folder"):
+        _ = HuggingFaceEmbedding(folder).fingerprint
 
 
 # Weights that do not fit

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from embed_core.errors import ConfigurationError
 
+from embeddings_huggingface._files import read_json
 from embeddings_huggingface._hub import known
 from embeddings_huggingface._modules import MODULES, Read, is_native, mapping, modules_of
 from embeddings_huggingface._source import looks_like_a_path
@@ -34,12 +34,13 @@ def dimension_of(name: str, revision: str | None, cache: str | None, *, pooled: 
             return None
 
         def read(file: str) -> Any:
-            return json.loads((folder / file).read_text("utf-8")) if (folder / file).is_file() else None
+            return read_json(folder / file)
 
         if pooled or not (folder / MODULES).is_file():
             return _of_transformer(read("config.json"), features=not pooled)
-        return _of_modules(read)
-    except (ConfigurationError, OSError, ValueError):  # loading tells
+        width, cut = _of_modules(read), mapping(read("config_sentence_transformers.json")).get("truncate_dim")
+        return width if cut is None else width and _number(cut) and min(width, cut)
+    except (ConfigurationError, OSError, TypeError, ValueError):  # loading tells
         return None
 
 

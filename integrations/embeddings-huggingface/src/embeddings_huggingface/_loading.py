@@ -8,12 +8,24 @@ from embed_core.errors import EmbedError
 
 from embeddings_huggingface import _plain, _sentence
 from embeddings_huggingface._failures import is_out_of_memory, loading_failed
+from embeddings_huggingface._files import read_json
 from embeddings_huggingface._gate import guarded
-from embeddings_huggingface._modules import check_classes, check_named_code, check_native, check_weights
+from embeddings_huggingface._modules import (
+    Module,
+    check_classes,
+    check_named_code,
+    check_native,
+    check_weights,
+    with_routes,
+)
 from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._weights import Encoder
 
+_SETTINGS = (
+    *("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("adapter_config.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+)
 _OUT_OF_REACH = "if that is because files are missing from the cache: the Hugging Face hub is out of reach"
 
 
@@ -45,8 +57,11 @@ def load(source: Source, options: Options) -> Encoder:
 
 
 def _check(source: Source, options: Options) -> None:
-    """Refuse files that would run code, or read a pickle, which the user has not allowed."""
+    """Refuse files that are damaged, would run code, or read a pickle, which the user has not allowed."""
     modules, read, name = source.modules, source.read, source.name
+    for module in (Module("", ""), *with_routes(modules, read)):
+        for file in _SETTINGS:  # the loaders would not name a damaged one
+            read_json(source.marker.parent / module.file(file))
     check_named_code(source.first, read, options.config_kwargs)
     if not options.trust_remote_code:
         check_classes(modules, read, name)

@@ -23,6 +23,7 @@ _NAMES_A_CLASS = {  # a module's type, with the file and the key that name one m
     "Dense": ("config.json", "activation_function"),
     "WordEmbeddings": ("wordembedding_config.json", "tokenizer_class"),
 }
+_LONGEST_PATH = 255  # of a module within its model, in bytes
 _ROUTERS = {"Router", "Asym"}
 _WITH_WEIGHTS = {  # beside those that transformers loads
     *("CNN", "Dense", "LSTM", "LayerNorm", "SparseAutoEncoder", "SparseStaticEmbedding", "StaticEmbedding"),
@@ -59,7 +60,7 @@ def modules_of(read: Read) -> list[Module]:
         ConfigurationError: the file has another shape, or names a folder that is not within the model.
     """
     try:
-        return [_within(Module(str(entry["type"]), str(entry.get("path", "")))) for entry in read(MODULES) or []]
+        return [_within(Module(str(entry["type"]), str(entry.get("path", "")))) for entry in read(MODULES)]
     except (AttributeError, KeyError, TypeError) as error:
         msg = f"`{MODULES}` is damaged: it must list modules with `type` and `path`; save or download the model again"
         raise ConfigurationError(msg) from error
@@ -72,7 +73,9 @@ def with_routes(modules: list[Module], read: Read) -> Iterator[Module]:
         if module.name in _ROUTERS:
             settings = mapping(read(module.file("router_config.json"))) or mapping(read(module.file("config.json")))
             routes = mapping(settings.get("types")).items()
-            yield from with_routes([_within(Module(str(type_), module.file(name))) for name, type_ in routes], read)
+            yield from with_routes(
+                [_within(Module(str(type_), module.file(name) or ".")) for name, type_ in routes], read
+            )
 
 
 def check_classes(modules: list[Module], read: Read, name: str) -> None:
@@ -166,7 +169,11 @@ def foreign_code(name: str, code: str = "", otherwise: str = "") -> Configuratio
 
 def _within(module: Module) -> Module:
     path = PureWindowsPath(module.path)  # it understands both kinds of slashes
-    if path.anchor or ".." in path.parts:
-        msg = f"a module's folder is `{module.path}`, which lies outside of the model; do not use such a model"
+    inside = not path.anchor and ".." not in path.parts and module.path.isprintable()
+    if not inside or len(module.path.encode()) > _LONGEST_PATH:
+        msg = (
+            f"`{MODULES}` or a router's settings name {module.path!r:.80} as a module's folder, which lies outside of "
+            "the model, or is no path; do not use such a model"
+        )
         raise ConfigurationError(msg)
     return module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +13,7 @@ from embed_core import Kind
 from embed_core.errors import ConfigurationError
 from numpy.typing import NDArray
 
+from embeddings_huggingface._files import read_json
 from embeddings_huggingface._images import batches
 from embeddings_huggingface._passes import in_passes
 from embeddings_huggingface._runtime import (
@@ -66,7 +66,10 @@ def load(source: Source, options: Options, *, local: bool) -> SentenceEncoder:
         _drop_normalize(model)
     if options.backend == "torch" and options.dtype not in {None, "auto"}:
         model.to(dtype_options(options.dtype).popitem()[1])  # modules beside the transformer too
-    return SparseSentenceEncoder(model) if options.sparse else SentenceEncoder(model)
+    if options.sparse:
+        return SparseSentenceEncoder(model)
+    model.truncate_dim = _saved(source).get("truncate_dim")  # version 5.0 leaves it aside
+    return SentenceEncoder(model)
 
 
 class SentenceEncoder(Encoder):
@@ -163,11 +166,13 @@ def _check_type(source: Source, wanted: str) -> None:
 def _type(source: Source) -> str:
     """Return the class that a model was saved by; sparse models need no files of sentence-transformers."""
     if not source.is_sentence_transformer:
-        architectures = json.loads(source.marker.read_text(encoding="utf-8")).get("architectures") or ["model"]
+        architectures = read_json(source.marker).get("architectures") or ["model"]
         return "SparseEncoder" if architectures[0].endswith("ForMaskedLM") else str(architectures[0])
-    config = source.marker.with_name("config_sentence_transformers.json")
-    saved = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    return str(saved.get("model_type", "SentenceTransformer"))
+    return str(_saved(source).get("model_type", "SentenceTransformer"))
+
+
+def _saved(source: Source) -> Any:
+    return read_json(source.marker.with_name("config_sentence_transformers.json")) or {}
 
 
 def _drop_normalize(model: Any) -> None:

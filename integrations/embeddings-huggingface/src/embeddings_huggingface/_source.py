@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from embed_core.errors import ConfigurationError, EmbedError
 
 from embeddings_huggingface._digest import FileStates, digest, file_states
 from embeddings_huggingface._failures import loading_failed
+from embeddings_huggingface._files import read_json
 from embeddings_huggingface._hub import commit_of, hub_file, known, no_connection
 from embeddings_huggingface._modules import MODULES, Module, mapping, modules_of, with_routes
 
@@ -82,7 +82,7 @@ class Source:
     def read(self, file: str) -> Any:
         """Return the JSON content of a file; None where there is none."""
         path = self._path(file)
-        return None if path is None else _json(path)
+        return None if path is None else read_json(path)
 
     def has(self, file: str) -> bool:
         """Tell whether there is a file; one of the hub is fetched."""
@@ -258,18 +258,10 @@ def _look(folder: Path, marker: Path, *, code: bool) -> FileStates:
         return file_states(folder, None)
 
     def read(file: str) -> Any:
-        return _json(folder / file) if (folder / file).is_file() else None
+        return read_json(folder / file)
 
     modules = modules_of(read) if marker.name == MODULES else []
     return file_states(folder, [*(module.path for module in with_routes(modules, read)), "onnx", "openvino"])
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        msg = f"`{path}` is damaged ({error}); save or download the model again"
-        raise ConfigurationError(msg) from error
 
 
 def _repository(name: str, revision: str | None, folder: str | None, markers: Sequence[str]) -> Source:
