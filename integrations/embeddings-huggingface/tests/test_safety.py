@@ -15,6 +15,7 @@ from embed_core.errors import ConfigurationError
 from embeddings_huggingface import HuggingFaceEmbedding, SparseEncoderEmbedding
 
 Change = Callable[..., Path]
+ST = "sentence_transformers.models"
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def change(tmp_path: Path) -> Change:
         there = Path(shutil.copytree(folder, tmp_path / "model"))
         for name, changes in files.items():
             path = there / f"{name.replace('__', '/')}.json"
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             former = json.loads(path.read_text()) if path.exists() else {}
             path.write_text(json.dumps(changes(former) if callable(changes) else former | changes))
         if weights is not None:
@@ -301,6 +302,29 @@ def test_code_for_another_head_is_not_wanted(tiny_bert: Path, change: Change) ->
 def test_a_kernel_that_a_models_files_name_is_code_as_well(tiny: Path, change: Change, files: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"code of its own \(`org/kernel"):
         embed(change(tiny, **files))
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("config", {"auto_map": {"AutoModel": "org/kernel--own.Model"}}),
+        ("tokenizer_config", {"auto_map": {"AutoTokenizer": ["org/kernel--own.Tokenizer", None]}}),
+        ("config", {"attn_implementation": "org/kernel"}),
+        ("sentence_bert_config", {"model_args": {"attn_implementation": "org/kernel"}}),
+        ("sentence_xlnet_config", {"model_args": {"attn_implementation": "org/kernel"}}),
+    ],
+)
+def test_code_of_a_transformer_behind_a_router_is_refused_as_well(
+    tiny: Path, change: Change, file: str, settings: Any
+) -> None:
+    folder = change(
+        tiny,
+        modules=lambda _: [{"path": "r", "type": f"{ST}.Router"}],
+        r__router_config={"types": {"a": f"{ST}.Transformer", "b": f"{ST}.Transformer"}},
+        **{f"r__b__{file}": settings},
+    )
+    with pytest.raises(ConfigurationError, match=r"code of its own \(`?.*org/kernel"):
+        embed(folder)
 
 
 def test_other_code_loads_models_as_before(tiny_bert: Path, change: Change) -> None:

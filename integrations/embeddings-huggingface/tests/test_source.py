@@ -121,6 +121,28 @@ def test_a_file_that_a_model_of_the_hub_points_to_in_another_repository_is_in_th
     assert fingerprint(trust=False) == native
 
 
+def test_what_a_transformer_behind_a_router_points_to_is_in_the_fingerprint(tmp_path: Path) -> None:
+    base = put(tmp_path / "base")
+    code = put(tmp_path / "code", **{"own.py": "1"})
+    types = {f"{name}_0_Transformer": "sentence_transformers.models.Transformer" for name in ("query", "document")}
+    folder = put(
+        tmp_path / "model",
+        **{"modules.json": '[{"path": "", "type": "sentence_transformers.models.Router"}]'},
+        **{"router_config.json": json.dumps({"types": types})},
+        **{"query_0_Transformer__config.json": json.dumps({"auto_map": {"AutoModel": f"{code}--own.Model"}})},
+        **{"document_0_Transformer__adapter_config.json": json.dumps({"base_model_name_or_path": str(base)})},
+    )
+
+    def fingerprint() -> str:
+        return HuggingFaceEmbedding(folder, trust_remote_code=True).fingerprint
+
+    first = fingerprint()
+    (code / "own.py").write_text("2")
+    second = fingerprint()
+    (base / "model.safetensors").write_text("other")
+    assert len({first, second, fingerprint()}) == 3
+
+
 def test_code_that_is_not_cached_is_missed_by_the_name_of_its_repository(tmp_path: Path) -> None:
     folder = put(tmp_path / "model", **{"config.json": '{"auto_map": {"AutoModel": "org/code--modeling.Own"}}'})
     with pytest.raises(ConfigurationError, match="`org/code` is not in the local cache"):

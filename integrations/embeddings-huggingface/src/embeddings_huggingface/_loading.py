@@ -62,10 +62,10 @@ def _check(source: Source, options: Options) -> None:
     for module in (Module("", ""), *with_routes(modules, read)):
         for file in _SETTINGS:  # the loaders would not name a damaged one
             read_json(source.marker.parent / module.file(file))
-    check_named_code(source.first, read, options.config_kwargs)
+    check_named_code(source.transformers, read, options.config_kwargs)
     if not options.trust_remote_code:
         check_classes(modules, read, name)
-        check_native(source.first, read, name, options.config_kwargs)
+        check_native(source.transformers, read, name, options.config_kwargs)
     if options.model_kwargs.get("use_safetensors", True):
         check_weights(modules, read, source.has, name)
 

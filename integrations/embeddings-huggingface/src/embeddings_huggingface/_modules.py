@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PureWindowsPath
 from typing import Any, TypeAlias
@@ -14,10 +14,14 @@ Read: TypeAlias = Callable[[str], Any]
 """Returns the JSON content of a model's file, by its path within the model; None where there is no such file."""
 
 MODULES = "modules.json"
+CODE = ("config.json", "tokenizer_config.json")
+LENGTHS = tuple(  # of a transformer; sentence-transformers takes the first that is there
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
 
 _MODULE = re.compile(r"sentence_transformers\.(\w+\.)*(models|modules)(\.\w+)+")
 _LAYER = re.compile(r"torch\.nn\.(modules\.\w+\.)?[A-Z]\w*")
-_CODE = ("config.json", "tokenizer_config.json")
 _LOADED = ("AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoTokenizer")
 _NAMES_A_CLASS = {  # a module's type, with the file and the key that name one more class
     "Dense": ("config.json", "activation_function"),
@@ -25,6 +29,11 @@ _NAMES_A_CLASS = {  # a module's type, with the file and the key that name one m
 }
 _LONGEST_PATH = 255  # of a module within its model, in bytes
 _ROUTERS = {"Router", "Asym"}
+_WITHOUT_TRANSFORMER = {
+    *("Router", "Asym", "Pooling", "Normalize", "Dense", "Dropout", "LayerNorm", "WeightedLayerPooling"),
+    *("StaticEmbedding", "WordEmbeddings", "WordWeights", "BoW", "CNN", "LSTM"),
+    *("SpladePooling", "SparseStaticEmbedding", "SparseAutoEncoder"),
+}
 _WITH_WEIGHTS = {  # beside those that transformers loads
     *("CNN", "Dense", "LSTM", "LayerNorm", "SparseAutoEncoder", "SparseStaticEmbedding", "StaticEmbedding"),
     *("WeightedLayerPooling", "WordEmbeddings"),
@@ -78,6 +87,12 @@ def with_routes(modules: list[Module], read: Read) -> Iterator[Module]:
             )
 
 
+def transformers_of(modules: list[Module], read: Read) -> list[Module]:
+    """Return the modules that may hold a transformer; without any modules the model itself is one."""
+    every = with_routes(modules or [Module("", "")], read)
+    return [module for module in every if module.name not in _WITHOUT_TRANSFORMER]
+
+
 def check_classes(modules: list[Module], read: Read, name: str) -> None:
     """Refuse files that name a class which is neither a module of sentence-transformers nor a layer of torch.
 
@@ -95,13 +110,14 @@ def check_classes(modules: list[Module], read: Read, name: str) -> None:
             raise foreign_code(name, named)
 
 
-def check_named_code(first: Module, read: Read, config_kwargs: Mapping[str, Any]) -> None:
+def check_named_code(transformers: Iterable[Module], read: Read, config_kwargs: Mapping[str, Any]) -> None:
     """Refuse a damaged `auto_map`, at which transformers fails without naming it.
 
     Raises:
         ConfigurationError: it does not name a class for each of those of transformers.
     """
-    for file in () if "auto_map" in config_kwargs else map(first.file, _CODE):
+    files = (module.file(file) for module in transformers for file in CODE)
+    for file in () if "auto_map" in config_kwargs else files:
         named = mapping(read(file)).get("auto_map", {})
         classes = [mapping(named)[key] for key in _LOADED if key in mapping(named)]
         if not isinstance(named, Mapping | list) or not all(one and isinstance(one, str | list) for one in classes):
@@ -114,19 +130,21 @@ def is_native(module: Module) -> bool:
     return _MODULE.fullmatch(module.type) is not None
 
 
-def check_native(first: Module, read: Read, name: str, config_kwargs: Mapping[str, Any]) -> None:
+def check_native(transformers: Iterable[Module], read: Read, name: str, config_kwargs: Mapping[str, Any]) -> None:
     """Refuse a model with code of its own for which transformers would take a class that it happens to know.
 
     Raises:
         ConfigurationError: its `auto_map` names code, or its attention is a kernel from elsewhere.
     """
-    for file in _CODE:
-        named = {} if "auto_map" in config_kwargs else mapping(mapping(read(first.file(file))).get("auto_map"))
-        if code := next((named[key] for key in _LOADED if named.get(key)), None):
-            raise foreign_code(name, str(code), "; `config_kwargs={'auto_map': {}}` takes transformers' own class")
-    for file in ("config.json", "sentence_bert_config.json"):
-        if (kernel := next(_kernels(read(first.file(file))), None)) is not None:
-            raise foreign_code(name, kernel)
+    for module in transformers:
+        for file in CODE:
+            named = {} if "auto_map" in config_kwargs else mapping(mapping(read(module.file(file))).get("auto_map"))
+            if code := next((named[key] for key in _LOADED if named.get(key)), None):
+                raise foreign_code(name, str(code), "; `config_kwargs={'auto_map': {}}` takes transformers' own class")
+        arguments: Iterable[Any] = (read(module.file(file)) for file in LENGTHS) if module.type else ()
+        for settings in (read(module.file("config.json")), next(filter(None, arguments), None)):
+            if (kernel := next(_kernels(settings), None)) is not None:
+                raise foreign_code(name, kernel)
 
 
 def _kernels(content: Any) -> Iterator[str]:

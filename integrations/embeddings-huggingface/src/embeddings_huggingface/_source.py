@@ -16,12 +16,21 @@ from embeddings_huggingface._digest import FileStates, digest, file_states
 from embeddings_huggingface._failures import loading_failed
 from embeddings_huggingface._files import read_json
 from embeddings_huggingface._hub import commit_of, hub_file, known, no_connection
-from embeddings_huggingface._modules import MODULES, Module, mapping, modules_of, with_routes
+from embeddings_huggingface._modules import (
+    CODE,
+    LENGTHS,
+    MODULES,
+    Module,
+    mapping,
+    modules_of,
+    transformers_of,
+    with_routes,
+)
 
 _log = logging.getLogger("embeddings_huggingface")
 
 _ADAPTER = "adapter_config.json"
-_SETTINGS, _LENGTHS = "config_sentence_transformers.json", "sentence_bert_config.json"
+_SETTINGS = "config_sentence_transformers.json"
 _MARKERS = (MODULES, "config.json", _ADAPTER)
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")} | {
     "ViT-B/32": "openai/clip-vit-base-patch32",
@@ -64,9 +73,9 @@ class Source:
         return modules_of(self.read) if self.is_sentence_transformer else []
 
     @property
-    def first(self) -> Module:
-        """The module that holds the transformer, if there is one."""
-        return next(iter(self.modules), Module("", ""))
+    def transformers(self) -> list[Module]:
+        """The modules that may hold a transformer, those behind routers too; of another model the model itself."""
+        return transformers_of(self.modules, self.read)
 
     @property
     def normalizes(self) -> bool:
@@ -101,7 +110,7 @@ class Source:
         """
         if self.commit is None or not self.is_sentence_transformer:
             return
-        files = (_SETTINGS, self.first.file(_LENGTHS))
+        files = (_SETTINGS, *(module.file(LENGTHS[0]) for module in self.transformers))
         unknown = [file for file in files if known(self.name, file, self.commit, self.cache) is None]
         try:
             for file in unknown:
@@ -185,24 +194,24 @@ def _located(
 
 
 def _base(source: Source) -> Iterator[str]:
-    """Yield the identity of the model that an adapter is for."""
-    first = source.first
-    asked = source.commit is None or source.marker.name == _ADAPTER or first.name == "Transformer"
-    if not asked or (source.commit is not None and source.has(first.file("config.json"))):
-        return  # most often, and then the hub is asked for a file less
-    name = mapping(source.read(first.file(_ADAPTER))).get("base_model_name_or_path")
-    if isinstance(name, str) and name:
-        try:
-            yield _located(name, None, source.cache, _MARKERS, code=source.code).identity()
-        except EmbedError:  # loading tells, where the base is needed: merged weights may lie beside
-            yield f"unknown:{name}"
+    """Yield the identities of the models that adapters are for."""
+    for module in source.transformers:
+        asked = source.commit is None or source.marker.name == _ADAPTER or module.name.endswith("Transformer")
+        if not asked or (source.commit is not None and source.has(module.file("config.json"))):
+            continue  # most often, and then the hub is asked for a file less
+        name = mapping(source.read(module.file(_ADAPTER))).get("base_model_name_or_path")
+        if isinstance(name, str) and name:
+            try:
+                yield _located(name, None, source.cache, _MARKERS, code=source.code).identity()
+            except EmbedError:  # loading tells, where the base is needed: merged weights may lie beside
+                yield f"unknown:{name}"
 
 
 def _code(source: Source) -> Iterator[str]:
     """Yield the identities of other repositories with code for this model, named as `repository--module.Class`."""
-    named = [module.type for module in source.modules]
-    for file in ("config.json", "tokenizer_config.json"):
-        for value in mapping(mapping(source.read(source.first.file(file))).get("auto_map")).values():
+    named = [module.type for module in with_routes(source.modules, source.read)]
+    for file in (module.file(file) for module in source.transformers for file in CODE):
+        for value in mapping(mapping(source.read(file)).get("auto_map")).values():
             named += value if isinstance(value, list) else [value]
     for one in sorted({str(one) for one in named if "--" in str(one)}):
         repository, _, code = one.partition("--")
