@@ -1,6 +1,8 @@
 """Long texts: cut, refused, or averaged over windows."""
 
 import asyncio
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from embed_core import MockEmbedding
 from embed_core.errors import InputTooLongError, QuotaExceededError
 from embed_core.instrumentation import CallbackManager, EmbeddingEndEvent
 from embed_core.kvstore import MemoryKVStore
-from embed_core.middleware.fitted import byte_windows
+from embed_core.middleware.fitted import _most_tokens, byte_windows
 from embed_core.testing import ScriptedEmbedding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,3 +108,9 @@ def test_a_failing_window_fails_its_own_text_only(colour):
         model.embed_texts(texts)
     assert list(caught.value.failed) == [1]
     assert list(caught.value.completed) == [0]
+
+
+def test_no_form_of_a_character_has_more_tokens_than_are_reckoned_with():
+    for number in {*range(sys.maxunicode + 1)} - {*range(0xD800, 0xE000)}:
+        longest = unicodedata.normalize("NFKD", chr(number)).encode()
+        assert len(longest) <= _most_tokens(chr(number))

@@ -60,7 +60,10 @@ def _before_sending(model: Model, state: State, cache: Cache | None, listeners: 
     """Return the middleware of a call up to the inputs that the cache does not hold: a result for every row."""
     return (
         Validated(model.accepts_blank, model._image_loader, model.num_workers),
-        Fitted(model.long_text, model._input_limit, model._windows, state.normalizes, state.limits, state.warned),
+        Fitted(
+            *(model.long_text, model._input_limit, model._windows, state.normalizes, state.limits, state.warned),
+            model._sure_room,
+        ),
         *(() if cache is None else (Recalled(cache, model.model_name, listeners),)),
     )
 

@@ -246,6 +246,10 @@ class Model(Config, ABC):
         """Return how many tokens one input may have, beside prompt and special tokens; None means any number."""
         return self.max_input_tokens
 
+    def _sure_room(self) -> int:
+        """Return how many bytes of a text fit for sure, where nothing has to be loaded to tell; else 0."""
+        return 0
+
     def _windows(self, kind: Kind, text: str, limit: int) -> Windows:
         """Split a text into (piece, tokens) pairs of at most `limit` tokens; estimated without a tokenizer."""
         return byte_windows(text, limit)

@@ -374,6 +374,32 @@ def test_prompt_and_special_tokens_leave_less_room(minilm: Path) -> None:
         model.embed_queries(["bread"])
 
 
+@pytest.mark.parametrize("settings", [{}, {"query_instruction": "find this: "}, {"max_length": 40}])
+@pytest.mark.parametrize("name", ["minilm", "tiny_bert", "tiny", "tiny_clip", "tiny_clip_sentence"])
+def test_what_the_files_say_to_fit_does(name: str, settings: Any, request: pytest.FixtureRequest) -> None:
+    if "clip" in name and "max_length" in settings:
+        settings = {"max_length": 10}
+    model = HuggingFaceEmbedding(request.getfixturevalue(name), device="cpu", long_text="error", **settings)
+    room = model._sure_room()
+    assert room <= min(model._input_limit("query"), model._input_limit("text"))
+    assert (room > 0) == ("clip" not in name)  # the others have positions for few tokens only
+
+
+@pytest.mark.parametrize("policy", ["mean", "error"])
+def test_a_short_text_that_is_cached_needs_no_weights(policy: str, minilm: Path, tmp_path: Path) -> None:
+    settings: Any = {"device": "cpu", "long_text": policy, "embeddings_cache": str(tmp_path / "cache.sqlite")}
+    text = "a question of 27 characters"
+    expected = HuggingFaceEmbedding(minilm, **settings).embed_texts([text])
+    script = f"""
+import sys
+from embeddings_huggingface import HuggingFaceEmbedding
+vectors = HuggingFaceEmbedding({str(minilm)!r}, **{settings!r}).embed_texts([{text!r}])
+assert vectors.tolist() == {expected.tolist()!r}
+assert not {{"torch", "transformers", "tokenizers"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_the_mean_of_windows_is_weighted_by_tokens_and_has_unit_length(minilm: Path) -> None:
     whole = HuggingFaceEmbedding(model_name=minilm, device="cpu")
     model = HuggingFaceEmbedding(model_name=minilm, device="cpu", long_text="mean", max_input_tokens=22)

@@ -19,6 +19,7 @@ Windows: TypeAlias = Sequence[tuple[str, int]]
 """The pieces of one text, each with its length in tokens."""
 
 _BYTES_PER_TOKEN = 4
+_GROWTH = 11  # the most bytes that Unicode's compatibility forms, as tokenizers take them, make of one: U+FDFA
 _HALF_PRECISION = 1e-3  # how far a unit vector may be from length 1
 
 _log = logging.getLogger("embed_core")
@@ -35,6 +36,7 @@ class Fitted:
             known to, the windows tell.
         known: the limits that were asked for already.
         warned: not empty once it was said that texts are cut.
+        room: how many bytes fit for sure, where the limit is not known yet.
     """
 
     policy: LongText
@@ -43,12 +45,15 @@ class Fitted:
     normalizes: bool
     known: dict[Kind, int | None] = field(default_factory=dict)
     warned: list[bool] = field(default_factory=list)
+    room: Callable[[], int] = lambda: 0
 
     async def __call__(self, request: Request, next: Onward, io: IO) -> Result:
         kind = request.kind
         if kind == "image":
             return await next(request)
-        if kind not in self.known:  # a tokenizer may have to be loaded to tell
+        if kind not in self.known:  # a tokenizer may have to be loaded to tell, which short texts do not need
+            if max(map(_most_tokens, request.inputs)) <= await io.call(self.room):
+                return await next(request)
             self.known[kind] = await io.call(lambda: self.limit(kind))
         if (limit := self.known[kind]) is None:
             return await next(request)
@@ -145,3 +150,8 @@ def _too_long(request: Request, split: Mapping[int, Windows], limit: int) -> Inp
         f"longer than the {limit} tokens this model takes: {named}; split the text, or choose another `long_text`",
         indices=[request.indices[row] for row in split],
     )
+
+
+def _most_tokens(text: str) -> int:
+    """Return an upper bound of a text's tokens: a byte has at most one."""
+    return len(text.encode()) * (1 if text.isascii() else _GROWTH)

@@ -77,6 +77,9 @@ class SentenceTransformerEmbedding(HuggingFaceEmbedding):
         weights = self._held = shared(("in memory", id(model)), lambda: SentenceEncoder(model))
         return weights
 
+    def _sure_room(self) -> int:
+        return 0
+
     def _own_dimension(self) -> None:
         return
 

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, PrivateAttr, field_val
 
 from embeddings_huggingface._failures import check_finite, embedding_failed
 from embeddings_huggingface._gate import UNSAFE
+from embeddings_huggingface._lengths import sure_room
 from embeddings_huggingface._loading import load
 from embeddings_huggingface._runtime import Options, resolve_device
 from embeddings_huggingface._source import Source, absolute, cache_of, find, understood
@@ -129,6 +130,14 @@ class LocalModel(Model):
         if self.long_text == "truncate" and self.max_input_tokens is None:
             return None
         return self._weights().run(lambda encoder: self._room(encoder, kind))
+
+    def _sure_room(self) -> int:
+        """Return how many bytes fit by the model's files, so that a text that is cached needs no weights."""
+        open_ = self.processor_kwargs or self.config_kwargs or self.trust_remote_code  # each may change the length
+        if open_ or self.long_text == "truncate" or self._held is not None:
+            return 0
+        instructions = (self.query_instruction, self.text_instruction)
+        return sure_room(self._source(), self.max_length, self.max_input_tokens, instructions)
 
     def _windows(self, kind: Kind, text: str, limit: int) -> Sequence[tuple[str, int]]:
         def split(encoder: Encoder) -> Sequence[tuple[str, int]] | None:
