@@ -6,13 +6,14 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from embed_core import Pooling, resolve_embed_model
-from embed_core.errors import ConfigurationError, EmbeddingIntegrityError
+from embed_core.errors import ConfigurationError, EmbeddingIntegrityError, IntegrationNotInstalledError
 from embed_core.kvstore import MemoryKVStore
 from embeddings_huggingface import HuggingFaceEmbedding
 
@@ -203,3 +204,11 @@ def test_a_model_is_loaded_before_it_is_used(tiny_bert: Path) -> None:
         assert model._held._encoder is not None
     with pytest.raises(ConfigurationError, match="does not exist"):
         HuggingFaceEmbedding("./nowhere").load()
+
+
+@pytest.mark.skipif(find_spec("peft") is not None, reason="peft is installed")
+def test_an_adapter_says_which_package_it_needs(tiny_bert: Path, tmp_path: Path) -> None:
+    settings = {"base_model_name_or_path": str(tiny_bert), "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    with pytest.raises(IntegrationNotInstalledError, match=r"is an adapter, .*; run `pip install peft`"):
+        HuggingFaceEmbedding(tmp_path, device="cpu").embed_texts(["bread"])

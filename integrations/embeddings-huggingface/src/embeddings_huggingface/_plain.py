@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from embed_core import Kind, Pooling
-from embed_core.errors import ConfigurationError
+from embed_core.errors import ConfigurationError, IntegrationNotInstalledError
 
+from embeddings_huggingface._files import read_json
 from embeddings_huggingface._images import batches
 from embeddings_huggingface._passes import in_passes
 from embeddings_huggingface._runtime import (
@@ -44,8 +46,14 @@ def load(source: Source, options: Options, *, local: bool) -> Encoder:
         "local_files_only": local,
         "trust_remote_code": options.trust_remote_code,
     }
+    is_adapter = source.marker.name == "adapter_config.json"
+    if is_adapter and find_spec("peft") is None:
+        msg = f"`{source.name}` is an adapter, and loading one needs the package `peft`; run `pip install peft`"
+        raise IntegrationNotInstalledError(msg)
+    base = read_json(source.marker).get("base_model_name_or_path") if is_adapter else None
+    named = {**place, **({"revision": None} if base else {}), **options.config_kwargs}
     with quiet_loading():
-        config = AutoConfig.from_pretrained(source.name, **{**place, **options.config_kwargs})
+        config = AutoConfig.from_pretrained(base or source.name, **named)
         weights = {**place, **dtype_options(options.dtype), **options.model_kwargs}
         model = AutoModel.from_pretrained(source.name, config=config, **weights)
         both = options.pooling is None and hasattr(model, "get_text_features") and hasattr(model, "get_image_features")
