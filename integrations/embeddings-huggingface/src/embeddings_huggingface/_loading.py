@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
+from typing import Any
 
 from embed_core.errors import EmbedError
 
@@ -10,7 +12,9 @@ from embeddings_huggingface import _plain, _sentence
 from embeddings_huggingface._failures import is_out_of_memory, loading_failed
 from embeddings_huggingface._files import read_json
 from embeddings_huggingface._gate import guarded
+from embeddings_huggingface._hub import known
 from embeddings_huggingface._modules import (
+    LENGTHS,
     Module,
     check_classes,
     check_named_code,
@@ -49,6 +53,9 @@ def load(source: Source, options: Options) -> Encoder:
             if not source.is_reachable():
                 told = loading_failed(error, source.name)
                 raise type(told)(f"{told} ({_OUT_OF_REACH})") from error
+        for file in (module.file(name) for module in source.transformers for name in LENGTHS):
+            source.has(file)  # fetched, because it may name code
+        _check(source, options)
         return _load(source, options, local=False)
     except EmbedError:
         raise
@@ -65,9 +72,15 @@ def _check(source: Source, options: Options) -> None:
     check_named_code(source.transformers, read, options.config_kwargs)
     if not options.trust_remote_code:
         check_classes(modules, read, name)
-        check_native(source.transformers, read, name, options.config_kwargs)
+        check_native(source.transformers, partial(_read_there, source), name, options.config_kwargs)
     if options.model_kwargs.get("use_safetensors", True):
         check_weights(modules, read, source.has, name)
+
+
+def _read_there(source: Source, file: str) -> Any:
+    """Return the JSON content of a file on this machine, as the loaders read it; nothing is fetched."""
+    there = source.commit is None or known(source.name, file, source.commit, source.cache) is not None
+    return source.read(file) if there else None
 
 
 def _load(source: Source, options: Options, *, local: bool) -> Encoder:
