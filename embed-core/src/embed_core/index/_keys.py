@@ -12,11 +12,8 @@ _MARK = re.compile(
 )
 _CONTENT = re.compile(r"[A-Za-z0-9+/]{32}")
 _NEAR = 500  # characters: the head lines of a key lie between its mark and its content
-_WHOLE = re.compile(
-    r"(?:PrivateKey|PresharedKey)\s{0,9}=\s{0,9}[A-Za-z0-9+/]{43}="  # WireGuard
-    r"|<RSAKeyValue>.{0,9000}?<D>\s{0,99}[A-Za-z0-9+/]{32}",  # .NET
-    re.DOTALL,
-)
+_WIREGUARD = re.compile(r"(?:PrivateKey|PresharedKey)\s{0,9}=\s{0,9}[A-Za-z0-9+/]{43}=")
+_NET = re.compile(r"<D>\s{0,99}[A-Za-z0-9+/]{32}")  # the private member of an RSAKeyValue
 _JWK = re.compile(  # the private member of a key in JSON, RFC 7517, or YAML
     r"""\b[dk]\\?["']?\s{0,9}:\s{0,9}(?:\\?["'][\w-]{20}|(?=[\w-]*\d)[\w-]{32})"""
 )
@@ -26,7 +23,9 @@ _DEPTH = 9
 
 def holds_key(text: str) -> bool:
     """Tell whether a text holds a private key or a certificate; a mention of one is none."""
-    if _WHOLE.search(text) or any(_CONTENT.search(text, one.end(), one.end() + _NEAR) for one in _MARK.finditer(text)):
+    if any(_CONTENT.search(text, mark.end(), mark.end() + _NEAR) for mark in _MARK.finditer(text)):
+        return True
+    if _WIREGUARD.search(text) or ("<RSAKeyValue>" in text and _NET.search(text)):
         return True
     for _ in range(_DEPTH if "kty" in text else 0):  # from the innermost objects outwards
         if any(_is_jwk(found[1]) for found in _OBJECT.finditer(text)):
