@@ -9,7 +9,7 @@ from embed_core.errors import ConfigurationError
 
 from embeddings_huggingface._files import read_json
 from embeddings_huggingface._hub import known
-from embeddings_huggingface._modules import MODULES, Read, is_native, mapping, modules_of
+from embeddings_huggingface._modules import MODULES, SETTINGS, Read, is_native, mapping, modules_of, number
 from embeddings_huggingface._source import looks_like_a_path
 
 _AS_WIDE_AS_HIDDEN = {  # encoders whose last layer is as wide as `hidden_size` says; OPT's is not
@@ -38,8 +38,8 @@ def dimension_of(name: str, revision: str | None, cache: str | None, *, pooled: 
 
         if pooled or not (folder / MODULES).is_file():
             return _of_transformer(read("config.json"), features=not pooled)
-        width, cut = _of_modules(read), mapping(read("config_sentence_transformers.json")).get("truncate_dim")
-        return width if cut is None else width and _number(cut) and min(width, cut)
+        width, cut = _of_modules(read), mapping(read(SETTINGS)).get("truncate_dim")
+        return width if cut is None else width and number(cut) and min(width, cut)
     except (ConfigurationError, OSError, TypeError, ValueError):  # loading tells
         return None
 
@@ -60,7 +60,7 @@ def _of_modules(read: Read) -> int | None:
     first, last = modules[0], modules[-1]
     config = mapping(read(last.file("config.json")))
     if last.name == "Dense" and config.get("module_output_name") in {None, "sentence_embedding"}:
-        return _number(config.get("out_features"))
+        return number(config.get("out_features"))
     if last.name == "CLIPModel":
         return _of_transformer(config, features=True)
     if [module.name for module in modules] != ["Transformer", "Pooling"]:
@@ -76,9 +76,5 @@ def _of_transformer(config: Any, *, features: bool) -> int | None:
     config = mapping(config)
     kind = None if "auto_map" in config else config.get("model_type")
     if features and kind == "clip":
-        return _number(config.get("projection_dim"))
-    return _number(config.get("hidden_size")) if kind in _AS_WIDE_AS_HIDDEN else None
-
-
-def _number(value: Any) -> int | None:
-    return value if type(value) is int and value > 0 else None
+        return number(config.get("projection_dim"))
+    return number(config.get("hidden_size")) if kind in _AS_WIDE_AS_HIDDEN else None

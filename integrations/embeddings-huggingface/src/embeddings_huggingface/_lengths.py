@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from embed_core.errors import EmbedError
 
-from embeddings_huggingface._modules import LENGTHS, Module, is_native, mapping
+from embeddings_huggingface._modules import LENGTHS, SETTINGS, Module, is_native, mapping, number
 from embeddings_huggingface._source import Source
 
 _AROUND = 16  # tokens; no tokenizer in use puts more than four around a text
@@ -25,7 +24,7 @@ def sure_room(source: Source, length: int | None, most: int | None, instructions
     try:
         length = length or _length(source)
         asked = source.is_sentence_transformer or source.commit is None
-        prompts = mapping(mapping(source.read("config_sentence_transformers.json") if asked else None).get("prompts"))
+        prompts = mapping(mapping(source.read(SETTINGS) if asked else None).get("prompts"))
     except EmbedError:  # loading tells
         return 0
     before = (len(text.encode()) for text in (*prompts.values(), *instructions) if isinstance(text, str))
@@ -44,18 +43,14 @@ def _length(source: Source) -> int | None:
     saved = mapping(next(filter(None, (source.read(first.file(file)) for file in LENGTHS)), None))
     if "model_max_length" in str(saved):  # among the arguments for the tokenizer, which win
         return None
-    return _of_files(source, first) if saved.get("max_seq_length") is None else _number(saved["max_seq_length"])
+    return _of_files(source, first) if saved.get("max_seq_length") is None else number(saved["max_seq_length"])
 
 
 def _of_files(source: Source, module: Module) -> int | None:
     config = mapping(source.read(module.file("config.json")))
     config = mapping(config.get("text_config")) or config
-    tokens = _number(mapping(source.read(module.file("tokenizer_config.json"))).get("model_max_length"))
-    places = _number(config.get("max_position_embeddings"))
+    tokens = number(mapping(source.read(module.file("tokenizer_config.json"))).get("model_max_length"))
+    places = number(config.get("max_position_embeddings"))
     if tokens is None or places is None:
         return None
-    return min(tokens, places - (_number(config.get("pad_token_id")) or 1) - 1)  # RoBERTa counts from behind that index
-
-
-def _number(value: Any) -> int | None:
-    return value if type(value) is int and value > 0 else None
+    return min(tokens, places - (number(config.get("pad_token_id")) or 1) - 1)  # RoBERTa counts from behind that index

@@ -15,6 +15,7 @@ from embeddings_huggingface._gate import guarded
 from embeddings_huggingface._hub import known
 from embeddings_huggingface._modules import (
     LENGTHS,
+    SETTINGS,
     Module,
     check_classes,
     check_named_code,
@@ -26,9 +27,9 @@ from embeddings_huggingface._runtime import Options
 from embeddings_huggingface._source import Source
 from embeddings_huggingface._weights import Encoder
 
-_SETTINGS = (
+_OBJECTS = (
     *("config.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"),
-    *("adapter_config.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+    *("adapter_config.json", SETTINGS, *LENGTHS),
 )
 _OUT_OF_REACH = "if that is because files are missing from the cache: the Hugging Face hub is out of reach"
 
@@ -67,7 +68,7 @@ def _check(source: Source, options: Options) -> None:
     """Refuse files that are damaged, would run code, or read a pickle, which the user has not allowed."""
     modules, read, name = source.modules, source.read, source.name
     for module in (Module("", ""), *with_routes(modules, read)):
-        for file in _SETTINGS:  # the loaders would not name a damaged one
+        for file in _OBJECTS:  # the loaders would not name a damaged one
             read_json(source.marker.parent / module.file(file))
     check_named_code(source.transformers, read, options.config_kwargs)
     if not options.trust_remote_code:

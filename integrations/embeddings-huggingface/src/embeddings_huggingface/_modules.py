@@ -13,7 +13,7 @@ from embed_core.errors import ConfigurationError
 Read: TypeAlias = Callable[[str], Any]
 """Returns the JSON content of a model's file, by its path within the model; None where there is no such file."""
 
-MODULES = "modules.json"
+MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 CODE = ("config.json", "tokenizer_config.json")
 LENGTHS = tuple(  # of a transformer; sentence-transformers takes the first that is there
     f"sentence_{kind}_config.json"
@@ -153,6 +153,11 @@ def _kernels(content: Any) -> Iterator[str]:
         texts = [value, *mapping(value).values()] if key.endswith("attn_implementation") else []
         yield from (text for text in texts if isinstance(text, str) and "/" in text)
         yield from _kernels(value)
+
+
+def number(value: Any) -> int | None:
+    """Return a positive number that a file of settings holds; None where there is none, or something else."""
+    return value if type(value) is int and value > 0 else None
 
 
 def mapping(content: Any) -> Mapping[str, Any]:

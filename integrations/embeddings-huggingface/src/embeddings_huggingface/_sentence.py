@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embeddings_huggingface._files import read_json
 from embeddings_huggingface._images import batches
+from embeddings_huggingface._modules import SETTINGS
 from embeddings_huggingface._passes import in_passes
 from embeddings_huggingface._runtime import (
     UNBOUNDED,
@@ -172,7 +173,7 @@ def _type(source: Source) -> str:
 
 
 def _saved(source: Source) -> Any:
-    return read_json(source.marker.with_name("config_sentence_transformers.json")) or {}
+    return read_json(source.marker.with_name(SETTINGS)) or {}
 
 
 def _drop_normalize(model: Any) -> None:

@@ -20,6 +20,7 @@ from embeddings_huggingface._modules import (
     CODE,
     LENGTHS,
     MODULES,
+    SETTINGS,
     Module,
     mapping,
     modules_of,
@@ -30,7 +31,6 @@ from embeddings_huggingface._modules import (
 _log = logging.getLogger("embeddings_huggingface")
 
 _ADAPTER = "adapter_config.json"
-_SETTINGS = "config_sentence_transformers.json"
 _MARKERS = (MODULES, "config.json", _ADAPTER)
 _SHORT = {f"BAAI/bge-{size}": f"BAAI/bge-{size}-en-v1.5" for size in ("small", "base", "large")} | {
     "ViT-B/32": "openai/clip-vit-base-patch32",
@@ -110,7 +110,7 @@ class Source:
         """
         if self.commit is None or not self.is_sentence_transformer:
             return
-        files = (_SETTINGS, *(module.file(LENGTHS[0]) for module in self.transformers))
+        files = (SETTINGS, *(module.file(LENGTHS[0]) for module in self.transformers))
         unknown = [file for file in files if known(self.name, file, self.commit, self.cache) is None]
         try:
             for file in unknown:
@@ -243,7 +243,7 @@ def cached_models() -> list[str]:
 
 
 def _is_sparse(marker: Path) -> bool:
-    settings = marker.with_name(_SETTINGS)
+    settings = marker.with_name(SETTINGS)
     return settings.is_file() and b'"SparseEncoder"' in settings.read_bytes()  # a damaged file is told when it is used
 
 
