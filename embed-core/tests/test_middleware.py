@@ -13,6 +13,7 @@ from embed_core import Cache, RateLimiter, Result, errors
 from embed_core._io import Asyncio, Blocking, Ended, Threaded, drive
 from embed_core._result import likeness
 from embed_core._rows import Dense
+from embed_core._search import Doubt
 from embed_core._space import Dimension, keys
 from embed_core._types import Origin, Progress, ProviderResponse, Request
 from embed_core.errors import (
@@ -33,7 +34,7 @@ from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted, byte_windows
 from embed_core.middleware.instrumented import Instrumented
-from embed_core.middleware.isolated import Doubt, Isolated
+from embed_core.middleware.isolated import Isolated
 from embed_core.middleware.joined import Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled

@@ -13,6 +13,7 @@ from embed_core._images import open_batch
 from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._model import Model
 from embed_core._progress import progress
+from embed_core._search import Doubt
 from embed_core._state import Places, State
 from embed_core._tracked import IN_HOOK
 from embed_core._types import Embedding, Kind, Next, OnError, Progress, Request, Vectors
@@ -23,7 +24,7 @@ from embed_core.middleware.batched import Batched
 from embed_core.middleware.checked import Checked
 from embed_core.middleware.fitted import Fitted
 from embed_core.middleware.instrumented import Instrumented
-from embed_core.middleware.isolated import Doubt, Isolated
+from embed_core.middleware.isolated import Isolated
 from embed_core.middleware.joined import Joined
 from embed_core.middleware.rate_limited import RateLimited
 from embed_core.middleware.recalled import Recalled
