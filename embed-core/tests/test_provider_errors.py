@@ -70,9 +70,8 @@ def test_the_forms_of_many_servers_are_understood(status: int, body: object, kin
     assert type(Refusal.read(status, {}, body).as_error(HERE)) is kind
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
+WORDS: dict[tuple[int, type[EmbedError]], list[str]] = {
+    (400, InputTooLongError): [
         "The input (120 tokens) is longer than the model's context length",
         "input (600 tokens) is too large to process. increase the physical batch size",
         "exceed context window of 512",
@@ -83,42 +82,17 @@ def test_the_forms_of_many_servers_are_understood(status: int, body: object, kin
         "inputs must have less than 512 tokens. Given: 700",
         "文本过长",
     ],
-)
-def test_a_text_is_too_long_in_many_words(said: str) -> None:
-    assert type(refused(400, said)) is InputTooLongError
-
-
-def refused(status: int, said: str) -> Exception:
-    return Refusal.read(status, {}, {"error": {"message": said}}).as_error(HERE)
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
+    (400, ProviderError): [
         "request id in content header is too long",
         "the content of `user` is too long",
         "用户名过长",
         "dimensions exceeds the maximum embedding length 1024",
     ],
-)
-def test_something_else_that_is_too_long_is_no_long_text(said: str) -> None:
-    assert type(refused(400, said)) is ProviderError
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
+    (500, InputTooLongError): [
         "input (600 tokens) is too large to process. increase the physical batch size",
         "the input length exceeds the context length",
     ],
-)
-def test_a_server_error_that_is_about_a_long_text_is_final(said: str) -> None:
-    assert type(refused(500, said)) is InputTooLongError
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
+    (500, ProviderUnavailableError): [
         "context deadline exceeded",
         "json: unsupported value: NaN",
         "EOF",
@@ -130,9 +104,12 @@ def test_a_server_error_that_is_about_a_long_text_is_final(said: str) -> None:
         "upstream response exceeds Content-Length",
         "max concurrent tokens reached, retry",
     ],
-)
-def test_a_server_error_of_another_kind_can_pass(said: str) -> None:
-    assert type(refused(500, said)) is ProviderUnavailableError
+}
+
+
+@pytest.mark.parametrize(("status", "kind", "said"), [(*key, said) for key, words in WORDS.items() for said in words])
+def test_words_tell_a_long_text_from_other_faults(status: int, kind: type[EmbedError], said: str) -> None:
+    assert type(Refusal.read(status, {}, {"error": {"message": said}}).as_error(HERE)) is kind
 
 
 def test_an_answer_of_several_lines_is_one_line() -> None:
