@@ -159,9 +159,11 @@ class _Form:
 
     def named(self, thing: Any) -> Any:
         """Return the form of a class or function."""
-        if self.objects is None and thing not in self.code:
+        if self.objects is not None:  # within other code, where it depends on the objects that were met
+            return self._named(thing)
+        if thing not in self.code:
             self.code[thing] = self._named(thing)
-        return self._named(thing) if self.objects is not None else self.code[thing]
+        return self.code[thing]
 
     def _named(self, thing: Any) -> Any:
         if (name := _importable(thing)) is not None:

@@ -14,7 +14,7 @@ from embed_core.errors import ConfigurationError
 from embed_core.provider import Address, Endpoint, Secret, address, revealed, sendable, sends_key
 from pydantic import Field, PrivateAttr
 
-from embeddings_openai._protocol import OpenAIModel, plain
+from embeddings_openai._protocol import OpenAIModel, no_deployment
 from embeddings_openai._transport import without_openais_headers
 
 _VERSION = "2024-10-21"
@@ -71,7 +71,7 @@ class AzureOpenAIEmbedding(OpenAIModel):
                 f"`{self.model_name}` in Azure needs an address; set `AZURE_OPENAI_ENDPOINT` or pass `azure_endpoint=`"
             )
             raise ConfigurationError(msg)
-        return plain(address(given))
+        return no_deployment(address(given))
 
     def _key(self) -> str:
         if self.azure_ad_token_provider is not None:

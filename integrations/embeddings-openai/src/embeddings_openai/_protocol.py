@@ -57,7 +57,7 @@ class OpenAIProtocol(APIEmbedding):
 
     def _base_url(self) -> str:
         given = super()._base_url()  # the rest of such an address works, by `extra_query`
-        return plain(given) if "?" in given or given.endswith("/embeddings") else given
+        return no_deployment(given) if "?" in given or given.endswith("/embeddings") else given
 
     def _request(self, kind: Kind, inputs: list[Any]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self._endpoint_model(), "input": inputs}
@@ -139,11 +139,11 @@ class OpenAIModel(OpenAIProtocol):
     embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=256, ge=1, le=2048)
 
 
-def plain(address: str) -> str:
-    """Return an address as it is, if it is none of a deployment in Azure, which is several settings in one.
+def no_deployment(address: str) -> str:
+    """Return an address as it is; that of a deployment in Azure is refused, because it is several settings in one.
 
     Raises:
-        ConfigurationError: it is, with the settings.
+        ConfigurationError: it is one; the message names the settings.
     """
     if (found := _DEPLOYMENT.fullmatch(address)) is None:
         return address
