@@ -41,14 +41,18 @@ PRESS = """
 import os, signal, sys, threading
 
 def press_ctrl_c():
+    def place():
+        threading.Event().wait(0.001)
+        frame = sys._current_frames()[threading.main_thread().ident]
+        return id(frame), frame.f_lasti
+
     def look():
-        places = []
-        while len(places) < 20:
-            frame = sys._current_frames()[threading.main_thread().ident]
-            place = id(frame), frame.f_lasti
-            places = [*places, place] if place in places else [place]
-            threading.Event().wait(0.001)
+        waits = place()
+        while any(place() != waits for _ in range(20)):
+            waits = place()
         os.kill(os.getpid(), signal.SIGINT)
+        while all(place() == waits for _ in range(5_000)):  # Python misses a signal right before a wait begins
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=look, daemon=True).start()
 
