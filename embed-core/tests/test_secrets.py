@@ -247,6 +247,42 @@ def test_no_part_of_a_foreign_exception_holds_a_secret(make):
     assert KEY[:7] not in "".join(traceback.format_exception(caught.value)) + repr(caught.value.__cause__)
 
 
+PLACES = {
+    "a header": {"default_headers": {"X-Custom": KEY}},
+    "a header with a scheme": {"default_headers": {"Authorization": f"Bearer {KEY}"}},
+    "a list of headers": {"more": {"headers": [("Authorization", f"Bearer {KEY}")]}},
+    "bytes": {"more": {"api_key": KEY.encode()}},
+    "the password of an address": {"more": {"proxy": f"http://me:{KEY}@proxy.example:3128"}},
+    "a parameter of an address": {"more": {"url": f"https://here.example/v1?key={KEY}"}},
+    "the fragment of an address": {"more": {"url": f"https://here.example/v1#access_token={KEY}"}},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_server_may_quote_a_secret_from_anywhere(place):
+    class Failing(MockEmbedding):
+        default_headers: Any = None
+        more: Any = None
+
+        def _get_text_embeddings(self, texts):
+            raise RuntimeError(f"the key {KEY} is wrong")
+
+    model = Failing(**PLACES[place])
+    with pytest.raises(ProviderError, match=r"the key \*\*\* is wrong") as caught:
+        model.get_text_embedding("a")
+    assert KEY not in "".join(traceback.format_exception(caught.value)) + repr(model) + str(model.to_dict())
+
+
+@pytest.mark.parametrize("piece", ["x", "a.", "http", "://", "a://b@", "?a", "&key=b"])
+def test_a_long_answer_is_searched_for_secrets_in_no_more_time_than_it_is_long(piece):
+    class Failing(MockEmbedding):
+        def _get_text_embeddings(self, texts):
+            raise RuntimeError(piece * 200_000)
+
+    with pytest.raises(ProviderError):
+        Failing().get_text_embedding("a")
+
+
 def test_an_address_within_words_is_shown_without_its_password_and_saved_as_it_is():
     note = "see http://me:pw-of-mine@here.example/v1?api_key=other for it"
     model = Holder(note=note, inner=Inner(more={"a": [note]}))

@@ -53,7 +53,7 @@ class Discreet(BaseModel):
     def _known_secrets(self) -> set[str]:
         """Return the secrets in fields and arguments."""
         settings = (*(self._arguments or {}).items(), *self.__dict__.items())
-        found = [secrets_in(value, secret=self._is_secret(name, value)) for name, value in settings]
+        found = [secrets_in(value, name, secret=self._is_secret(name, value)) for name, value in settings]
         return {text for texts in found for text in texts}
 
     def _masking(self) -> Callable[[str], str]:

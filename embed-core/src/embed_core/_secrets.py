@@ -30,8 +30,9 @@ _LIKE_A_KEY = re.compile(  # at some place twelve letters and digits, or twenty 
     re.IGNORECASE,
 )
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_REST_OF_URL = re.compile(r"://\S+")  # sought for itself: a search for schemes takes the square of a word's length
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
-_PARAMETER = re.compile(r"(?<=[?&;])([\w.-]+)=[^&#\s]+")
+_PARAMETER = re.compile(r"(?<=[?&;#])([\w.-]+)=([^&#\s]+)")
 _WORDS_OF_ERRORS = {"message", "msg", "strerror", "filename", "filename2"}  # beside an exception's own attributes
 _SHORTEST = 8
 _NO_SECRETS = (bool, int, float, complex, type(None))
@@ -68,8 +69,7 @@ def is_secret(name: Any, value: Any, *, header: bool = False) -> bool:
 def masked(text: str, known: Collection[str] = ()) -> str:
     """Return a text without known secrets and, where it is an address, without user, password and keys."""
     if _URL.fullmatch(text):
-        text = _USER.sub("***@", text)
-        text = _PARAMETER.sub(lambda found: f"{found[1]}=***" if may_be_credential(found[1]) else found[0], text)
+        text = _without_keys(text)
     for secret in sorted(known, key=len, reverse=True):  # one may be a part of another
         text = text.replace(secret, "***")
     return text
@@ -77,7 +77,7 @@ def masked(text: str, known: Collection[str] = ()) -> str:
 
 def quoted(text: str, known: Collection[str] = ()) -> str:
     """Return a text to be shown without known secrets, and without those in the addresses that it quotes."""
-    return masked(_URL.sub(lambda found: masked(found[0]), text), known)
+    return masked(_REST_OF_URL.sub(lambda found: _without_keys(found[0]), text), known)
 
 
 def scrubbed(
@@ -120,10 +120,11 @@ def scrubbed(
 
 def secrets_in(value: Any, name: Any = "", *, secret: bool) -> Iterator[str]:
     """Yield the texts of the secrets in a value that are long enough to be found in other texts."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    text = value.get_secret_value() if isinstance(value, SecretStr | SecretBytes) else value
+    text = text.decode("latin-1") if isinstance(text, bytes) else text
     if isinstance(text, str):
-        if secret and len(text) >= _SHORTEST and text != MASK:
-            yield text
+        found = _secrets_of(text) if secret else _keys_in(text)
+        yield from (one for one in found if len(one) >= _SHORTEST and one != MASK)
         return
     header = _is_headers(name)
     for key, one in (parts(value) or {}).items():
@@ -158,6 +159,25 @@ def _cleaned(part: Any, clean: Callable[[str], str]) -> Any:
         cleaned = [_cleaned(one, clean) for one in part]
         return cleaned if isinstance(part, list) else tuple(cleaned)
     return part if clean(repr(part)) == repr(part) else clean(repr(part))
+
+
+def _without_keys(address: str) -> str:
+    address = _USER.sub("***@", address)
+    return _PARAMETER.sub(lambda found: f"{found[1]}=***" if may_be_credential(found[1]) else found[0], address)
+
+
+def _keys_in(text: str) -> list[str]:
+    """Return the passwords and keys in a text that is an address."""
+    if not _URL.fullmatch(text):
+        return []
+    users = [user.removesuffix("@").rpartition(":")[2] for user in _USER.findall(text)]
+    return users + [value for name, value in _PARAMETER.findall(text) if may_be_credential(name)]
+
+
+def _secrets_of(text: str) -> list[str]:
+    """Return a secret, and the key alone where the text is one of `Bearer` and a key: servers quote just that."""
+    key = text.rpartition(" ")[2]
+    return [text, key] if key != text and looks_like_a_key(key) else [text]
 
 
 def digest(secret: str) -> str:
