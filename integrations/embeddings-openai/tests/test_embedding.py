@@ -116,6 +116,15 @@ def test_an_address_with_a_password_is_refused_without_showing_it(monkeypatch: p
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("given", ["ftp://here/v1", "api.openai.com/v1", "localhost:8080/v1", "http:///v1", "here"])
+@pytest.mark.parametrize("source", ["argument", "environment"])
+def test_an_address_of_another_scheme_is_refused(monkeypatch: pytest.MonkeyPatch, source: str, given: str) -> None:
+    if source == "environment":
+        monkeypatch.setenv("OPENAI_BASE_URL", given)
+    with pytest.raises(ValueError, match="an address begins with `http://` or `https://` and a host"):
+        OpenAIEmbedding(api_key=KEY, api_base=given if source == "argument" else None).get_text_embedding("a")
+
+
 def test_max_retries_is_short_for_a_retry_policy() -> None:
     assert OpenAIEmbedding(max_retries=1).retry == RetryPolicy(max_retries=1)
     both = OpenAIEmbedding(max_retries=1, retry=RetryPolicy(total_seconds=5))

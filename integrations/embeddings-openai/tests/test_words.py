@@ -233,14 +233,6 @@ def test_an_error_that_is_kept_holds_no_key(unreachable: Unreachable, server: Fa
     assert KEY.encode() not in pickle.dumps(error)
 
 
-@pytest.mark.parametrize("address", ["api.openai.com/v1", "localhost:8080/v1", "ftp://here/v1"])
-def test_no_address_at_all(unreachable: Unreachable, address: str) -> None:
-    error = unreachable(address)
-    assert isinstance(error, ConfigurationError)
-    assert "no usable address; check `api_base`" in str(error)
-    assert not error.retryable
-
-
 def test_a_provider_that_does_not_answer(unreachable: Unreachable, server: FakeEmbeddingServer) -> None:
     server.inject(faults.hang())
     error = unreachable(server.base_url, timeout=0.1)

@@ -17,16 +17,19 @@ def address(given: str) -> str:
     """Return a server's address without a slash at the end.
 
     Raises:
-        ConfigurationError: it is no URL, or holds a password or key, which addresses show to everybody.
+        ConfigurationError: it is no URL of HTTP, or holds a password or key, which addresses show to everybody.
     """
     try:
-        has_user, _ = "@" in urlsplit(given).netloc, urlsplit(given).port
+        parts = urlsplit(given)
+        has_user, _ = "@" in parts.netloc, parts.port
     except ValueError:
         msg = "an address is no URL: its host or port makes no sense; check `api_base`"
         raise ConfigurationError(msg) from None  # the cause shows a part of it, which may be a password
     if has_user or quoted(given) != given:
         msg = "an address must not hold a user, password or key, since it is shown; use `api_key` or `default_headers`"
         raise ConfigurationError(msg)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigurationError("an address begins with `http://` or `https://` and a host; complete or correct it")
     return given.rstrip("/")
 
 
