@@ -205,11 +205,18 @@ class TestSearch:
         with pytest.raises(SpaceMismatchError):
             Index("idx", MockEmbedding(embed_dim=5)).search("words")
 
+    def test_a_named_file_that_is_gone_is_told(self):
+        file = min(Path("docs").iterdir())
+        file.unlink()
+        gone = run("index", str(file), "--into", "idx")
+        assert gone.exit_code == 1
+        assert f"{file} is not there, so it stays in the index; `--prune` (" in gone.stderr
+
     def test_an_empty_index_is_told(self):
         for path in Path("docs").iterdir():
             path.unlink()
         kept = run("index", "docs", "--into", "idx")
-        assert "docs holds no file or is not there, so 3 files of it stay in the index; `--prune` (" in kept.stderr
+        assert "docs holds no file, so 3 files of it stay in the index; `--prune` (" in kept.stderr
         assert run("index", "docs", "--into", "idx", "--prune").stdout.startswith("3 removed; ")
         result = run("search", "idx", "words", "-f", "json")
         assert (result.exit_code, result.stdout) == (0, "[]\n")

@@ -76,9 +76,11 @@ class FileRun:
             if files is None or any(is_under(source, folder) for source in files):
                 self._writer.remove(items)
                 continue
-            count = f"{len(items)} file{'' if len(items) == 1 else 's'}"
-            stay = f"so {count} of it stay in the index; `--prune` (`prune=True`) removes them"
-            self._writer.changes.skipped.append(Skipped(folder, f"holds no file or is not there, {stay}"))
+            state = "holds no file" if Path(folder).is_dir() else "is not there"
+            count = "1 file of it stays" if len(items) == 1 else f"{len(items)} files of it stay"
+            stay = "it stays" if folder == items[0].source else count
+            remedy = "`--prune` (`prune=True`) removes what is gone"
+            self._writer.changes.skipped.append(Skipped(folder, f"{state}, so {stay} in the index; {remedy}"))
 
     def _read(self, stale: Iterable[Item], advance: Advance) -> Iterator[ChunkedItem]:
         for found in stale:
