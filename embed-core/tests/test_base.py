@@ -121,10 +121,26 @@ class NAType:
     __hash__ = None
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), np.float64("nan"), NAType()])
+@pytest.mark.parametrize(
+    "missing", [None, float("nan"), np.float64("nan"), np.float32("nan"), np.datetime64("NaT"), NAType()]
+)
 def test_a_missing_value_is_to_be_left_out_and_not_made_a_text(missing):
     with pytest.raises(InvalidInputError, match=r"input 1 is .*; leave it out"):
         MockEmbedding().embed_texts(["words", missing])
+
+
+@pytest.mark.parametrize("method", ["embed_texts", "get_text_embedding_batch"])
+def test_a_table_is_refused_where_a_column_belongs(method):
+    class DataFrame(dict):
+        columns = ("id", "text")
+
+    with pytest.raises(InvalidInputError, match=r"got a table, a `DataFrame`; pass one column of it"):
+        getattr(MockEmbedding(), method)(DataFrame(id=[1], text=["words"]))
+
+
+def test_fields_are_given_by_name():
+    with pytest.raises(ConfigurationError, match=r"takes its fields by name, as in `MockEmbedding\(model_name=…\)`"):
+        MockEmbedding("name")
 
 
 def test_the_version_is_told():

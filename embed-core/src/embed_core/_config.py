@@ -35,6 +35,10 @@ class _Remembering(ModelMetaclass):
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             arguments, inits = None, constructors(self)
+            if args and not inits:
+                name = self.__name__
+                msg = f"`{name}` takes its fields by name, as in `{name}({names_model(self)}=…)`, not by position"
+                raise ConfigurationError(msg)
             if inits:
                 with suppress(TypeError):  # which the call itself raises, with the class in its words
                     arguments = named(inits[0], args, kwargs)

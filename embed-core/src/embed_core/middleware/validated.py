@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,14 @@ _SHOWN = 10
 
 
 def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
-    """Return the inputs of a batch method as a list; see `several`."""
+    """Return the inputs of a batch method as a list; see `several`.
+
+    Raises:
+        InvalidInputError: `inputs` is a table, which would iterate over the names of its columns.
+    """
+    if hasattr(inputs, "columns"):
+        msg = f"got a table, a `{type(inputs).__name__}`; pass one column of it, as in `table['text']`"
+        raise InvalidInputError(msg)
     return list(several(kind, inputs))
 
 
@@ -95,8 +102,11 @@ def _remedy(value: object) -> str:
 
 
 def _is_missing(value: object) -> bool:
-    """Tell whether a value stands for a missing one: not a number, or pandas' `NA` and `NaT`."""
-    return type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and math.isnan(value))
+    """Tell whether a value stands for a missing one: it differs from itself, or is pandas' `NA`, which never tells."""
+    try:
+        return bool(operator.ne(value, value))
+    except Exception:  # of a foreign class
+        return type(value).__name__ == "NAType"
 
 
 def _encodable(text: str) -> bool:
