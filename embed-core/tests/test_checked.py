@@ -82,6 +82,8 @@ LIES = {
     "one too few": (lambda turn: turn.vectors[:-1], "answered 0 vectors for 1 inputs, .*; at input 4"),
     "one too few, as lists": (lambda turn: turn.vectors[:-1].tolist(), "answered 0 vectors for 1 inputs"),
     "one too many": (lambda turn: np.vstack([turn.vectors, turn.vectors[:1]]), "answered 2 vectors for 1 inputs"),
+    "a set": (lambda turn: set(map(tuple, turn.vectors)), "answered one `set` where a sequence of vectors belongs"),
+    "a mapping": (lambda turn: dict(enumerate(turn.vectors)), "answered one `dict` where a sequence of vectors"),
     "nothing": (lambda turn: None, "answered 0 vectors for 1 inputs"),
     "one number": (lambda turn: 5, "answered one `int` where a sequence of vectors belongs, .*; at input 4"),
     "one number, reported": (lambda turn: ProviderResponse(5.0), "one `float` where a sequence of vectors belongs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -75,10 +76,13 @@ def sequence(answer: Any, count: int) -> Sequence[Any] | NDArray[Any]:
         MisfitError: it is no sequence, or of another length.
     """
     if not (isinstance(answer, np.ndarray) and answer.ndim):
+        one = f"one `{type(answer).__name__}` where a sequence of vectors belongs"
+        if isinstance(answer, AbstractSet | Mapping):  # sets have no order, and mappings iterate over their keys
+            raise MisfitError(one)
         try:
             answer = [] if answer is None else list(answer)
         except TypeError as error:
-            raise MisfitError(f"one `{type(answer).__name__}` where a sequence of vectors belongs") from error
+            raise MisfitError(one) from error
     if len(answer) != count:
         raise MisfitError(f"{len(answer)} vectors for {count} inputs")
     found: Sequence[Any] | NDArray[Any] = answer
