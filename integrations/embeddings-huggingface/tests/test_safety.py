@@ -327,6 +327,13 @@ def test_code_of_a_transformer_behind_a_router_is_refused_as_well(
         embed(folder)
 
 
+def test_settings_in_a_file_of_another_name_are_refused(tiny_bert: Path, change: Change) -> None:
+    folder = change(tiny_bert, config={"configuration_files": ["config.4.0.0.json"]})
+    (folder / "config.4.0.0.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(ConfigurationError, match=r"names other files in its place \(`configuration_files`\)"):
+        embed(folder)
+
+
 def test_other_code_loads_models_as_before(tiny_bert: Path, change: Change) -> None:
     from transformers import AutoModel
 

@@ -73,8 +73,45 @@ def test_a_relative_folder_stays_the_same_when_the_process_moves(
 @pytest.mark.parametrize("changed", ["model.safetensors", "config.json", "1_Pooling__config.json", "vocab.txt"])
 def test_every_file_that_decides_vectors_is_in_the_fingerprint(tmp_path: Path, changed: str) -> None:
     before = HuggingFaceEmbedding(model_name=put(tmp_path / "one", **{"1_Pooling__config.json": "{}"}))
-    after = HuggingFaceEmbedding(model_name=put(tmp_path / "two", **{"1_Pooling__config.json": "{}", changed: "other"}))
+    after = HuggingFaceEmbedding(
+        model_name=put(tmp_path / "two", **{"1_Pooling__config.json": "{}", changed: '{"a": 1}'})
+    )
     assert before.fingerprint != after.fingerprint
+
+
+NAMING = {
+    "the index of shards": ("model.safetensors.index.json", '{"weight_map": {"a": "%s", "b": ["no name"]}}'),
+    "the settings": ("config.json", '{"transformers_weights": "%s"}'),
+    "a list of settings": ("config.json", '{"configuration_files": ["%s"]}'),
+    "a list of tokenizers": ("tokenizer_config.json", '{"fast_tokenizer_files": ["%s"]}'),
+}
+
+
+@pytest.mark.parametrize("naming", NAMING)
+@pytest.mark.parametrize("marker", ["[]", MARKER, None])
+def test_files_in_a_folder_that_a_file_names_are_in_the_fingerprint(
+    tmp_path: Path, naming: str, marker: str | None
+) -> None:
+    file, content = NAMING[naming]
+    names = {file: content % "shards/one.safetensors", "shards__one.safetensors": "a"}
+    one, two = (put(tmp_path / name, **names) for name in ("one", "two"))
+    for folder in (one, two):
+        (folder / "modules.json").unlink() if marker is None else (folder / "modules.json").write_text(marker)
+    assert HuggingFaceEmbedding(one).fingerprint == HuggingFaceEmbedding(two).fingerprint
+    put(two, **names | {"modules.json": marker or "", "shards__one.safetensors": "other"})
+    if marker is None:
+        (two / "modules.json").unlink()
+    assert HuggingFaceEmbedding(one).fingerprint != HuggingFaceEmbedding(two).fingerprint
+
+
+@pytest.mark.parametrize("naming", NAMING)
+@pytest.mark.parametrize("path", ["../one.safetensors", "/one.safetensors", "a/../../one.safetensors"])
+@pytest.mark.parametrize("trust", [True, False])
+def test_files_outside_of_the_model_are_refused(tmp_path: Path, naming: str, path: str, trust: bool) -> None:
+    file, content = NAMING[naming]
+    folder = put(tmp_path / "model", **{file: content % path})
+    with pytest.raises(ConfigurationError, match=f"`{file}` names .* as a file, which lies outside of the model"):
+        _ = HuggingFaceEmbedding(folder, trust_remote_code=trust).fingerprint
 
 
 @pytest.mark.parametrize(

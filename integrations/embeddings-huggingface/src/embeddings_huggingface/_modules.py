@@ -134,9 +134,13 @@ def check_native(transformers: Iterable[Module], read: Read, name: str, config_k
     """Refuse a model with code of its own for which transformers would take a class that it happens to know.
 
     Raises:
-        ConfigurationError: its `auto_map` names code, or its attention is a kernel from elsewhere.
+        ConfigurationError: its `auto_map` names code, its attention is a kernel from elsewhere, or its settings lie in
+            a file of another name, which may name these.
     """
     for module in transformers:
+        if mapping(read(module.file("config.json"))).get("configuration_files"):
+            msg = f"the `config.json` of `{name}` names other files in its place (`configuration_files`)"
+            raise ConfigurationError(f"{msg}, which nobody has checked; leave it out, or set `trust_remote_code=True`")
         for file in CODE:
             named = {} if "auto_map" in config_kwargs else mapping(mapping(read(module.file(file))).get("auto_map"))
             if code := next((named[key] for key in _LOADED if named.get(key)), None):
@@ -190,13 +194,19 @@ def foreign_code(name: str, code: str = "", otherwise: str = "") -> Configuratio
     )
 
 
+def check_within(file: str, name: str, called: str) -> None:
+    """Refuse a path in a file of settings that leads out of the model.
+
+    Raises:
+        ConfigurationError: it does, or is no path.
+    """
+    path = PureWindowsPath(name)  # it understands both kinds of slashes
+    inside = not path.anchor and ".." not in path.parts and name.isprintable()
+    if not inside or len(name.encode(errors="replace")) > _LONGEST_PATH:
+        msg = f"{name!r:.80} as {called}, which lies outside of the model, or is no path; do not use such a model"
+        raise ConfigurationError(f"`{file}` names {msg}")
+
+
 def _within(module: Module) -> Module:
-    path = PureWindowsPath(module.path)  # it understands both kinds of slashes
-    inside = not path.anchor and ".." not in path.parts and module.path.isprintable()
-    if not inside or len(module.path.encode()) > _LONGEST_PATH:
-        msg = (
-            f"`{MODULES}` or a router's settings name {module.path!r:.80} as a module's folder, which lies outside of "
-            "the model, or is no path; do not use such a model"
-        )
-        raise ConfigurationError(msg)
+    check_within(MODULES, module.path, "a module's folder")
     return module
