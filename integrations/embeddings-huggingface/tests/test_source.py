@@ -104,6 +104,11 @@ def test_files_in_a_folder_that_a_file_names_are_in_the_fingerprint(
     assert HuggingFaceEmbedding(one).fingerprint != HuggingFaceEmbedding(two).fingerprint
 
 
+def test_a_file_that_is_called_almost_like_the_settings_may_hold_anything(tmp_path: Path) -> None:
+    folder = put(tmp_path / "model", **{"data_config.json": '[{"name": "a data set of the training"}]'})
+    assert HuggingFaceEmbedding(folder).fingerprint
+
+
 @pytest.mark.parametrize("naming", NAMING)
 @pytest.mark.parametrize("path", ["../one.safetensors", "/one.safetensors", "a/../../one.safetensors"])
 @pytest.mark.parametrize("trust", [True, False])

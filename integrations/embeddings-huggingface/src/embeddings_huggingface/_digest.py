@@ -16,10 +16,10 @@ FileStates: TypeAlias = tuple[tuple[str, int, int], ...]
 
 _IRRELEVANT = {".md", ".gitattributes", ".lock"}
 _NOT_READ_BY_CODE = {".lock", ".pyc"}
-_NAMES_FILES = {  # the keys under which files of settings name others, by the end of their name
+_NAMES_FILES = {  # the keys under which files of settings name others, by the end of their path
     ".index.json": ("weight_map",),
-    "tokenizer_config.json": ("fast_tokenizer_files",),
-    "config.json": ("transformers_weights", "configuration_files"),
+    "/tokenizer_config.json": ("fast_tokenizer_files",),
+    "/config.json": ("transformers_weights", "configuration_files"),
 }
 
 
@@ -58,7 +58,7 @@ def _named_in(file: Path) -> Iterator[Path]:
     Raises:
         ConfigurationError: they lie outside of the model.
     """
-    keys = next((keys for ending, keys in _NAMES_FILES.items() if file.name.endswith(ending)), ())
+    keys = next((keys for ending, keys in _NAMES_FILES.items() if file.as_posix().endswith(ending)), ())
     for named in (mapping(read_json(file)).get(key) for key in keys):
         names = named.values() if isinstance(named, dict) else named if isinstance(named, list) else [named]
         for name in {name for name in names if isinstance(name, str)}:
