@@ -104,7 +104,8 @@ def _first(xp: Any, tokens: Any, mask: Any) -> Any:
     """Take each text's first token that is not padding; with padding on the left this is not the first column."""
     if mask is None:
         return tokens[:, 0]
-    return tokens[xp.arange(len(tokens)), xp.where(mask, 1, 0).argmax(-1)]
+    first = mask & (mask.cumsum(-1) == 1)  # unlike a look-up by row, an operation that can be traced for any batch
+    return xp.where(first[..., None], tokens, 0).sum(1)
 
 
 def _mean(xp: Any, tokens: Any, mask: Any) -> Any:
