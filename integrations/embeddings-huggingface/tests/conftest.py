@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -29,6 +30,39 @@ WORDS = (
     "1",
     "2",
 )
+
+
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 48,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+}
+KINDS: dict[str, dict[str, int]] = {
+    "Bert": {},
+    "Roberta": {"max_position_embeddings": 49},
+    "MPNet": {"max_position_embeddings": 50},
+    "ModernBert": {"local_attention": 8, "global_attn_every_n_layers": 2},
+    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep converted models out of the user's folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBED_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run tests on torch, as if OpenVINO were not installed, where they do not ask for it: converting takes seconds."""
+    if "openvino" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "openvino", None)
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +115,27 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Save models of transformers with random weights and 48 positions, once each."""
+    import torch
+    import transformers
+
+    folders: dict[str, Path] = {}
+
+    def save(kind: str) -> Path:
+        if kind not in folders:
+            folder = folders[kind] = tmp_path_factory.mktemp(kind)
+            tokenizer = _wordpiece(model_max_length=48, padding_side="left" if kind == "Qwen3" else "right")
+            torch.manual_seed(0)
+            config = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **SHAPE | KINDS[kind])
+            getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        return folders[kind]
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -109,7 +109,7 @@ sys.addaudithook(lambda event, details: connections.append(details[1]) if event 
 
 def embed(settings):
     try:
-        model = HuggingFaceEmbedding(device="cpu", retry={"max_retries": 0}, **settings)
+        model = HuggingFaceEmbedding(device="cpu", backend="torch", retry={"max_retries": 0}, **settings)
         told = {"before": model.fingerprint, "vectors": model.embed_texts(["bread", "a wing"]).tolist()}
         return told | {"after": HuggingFaceEmbedding(device="cpu", **settings).fingerprint}
     except Exception as error:

@@ -71,9 +71,8 @@ def test_sparse_vectors_neither(tiny_splade: Path) -> None:
         assert np.allclose(one.weights, other.weights, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["tiny", "tiny_bert"])
-def test_no_forward_pass_has_more_tokens_than_the_budget(kind: str, request: pytest.FixtureRequest) -> None:
-    model = HuggingFaceEmbedding(request.getfixturevalue(kind), device="cpu", max_pass_tokens=64, max_length=31)
+def test_no_forward_pass_has_more_tokens_than_the_budget(tiny_splade: Path) -> None:
+    model = SparseEncoderEmbedding(tiny_splade, device="cpu", max_pass_tokens=64, max_length=31)
     sizes: list[tuple[int, ...]] = []
 
     def watch(encoder: Any) -> Any:
@@ -83,7 +82,7 @@ def test_no_forward_pass_has_more_tokens_than_the_budget(kind: str, request: pyt
         return words.register_forward_hook(lambda _, arguments, __: sizes.append(tuple(arguments[0].shape)))
 
     hook = model._weights().run(watch)
-    model.embed_texts(TEXTS)
+    model.get_text_embedding_batch(TEXTS)
     hook.remove()
     assert len(sizes) > 1
     assert all(rows * width <= 64 for rows, width in sizes)

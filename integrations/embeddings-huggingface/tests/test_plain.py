@@ -107,11 +107,6 @@ def test_a_tokenizer_without_padding_pads_with_the_end(tiny_bert: Path, tmp_path
     assert np.allclose(model.embed_texts(TEXTS), directly(tiny_bert, TEXTS, "mean"), rtol=0, atol=1e-5)
 
 
-def test_other_backends_need_sentence_transformers_files(tiny_bert: Path) -> None:
-    with pytest.raises(ConfigurationError, match="`backend='onnx'` needs a model saved by sentence-transformers"):
-        HuggingFaceEmbedding(model_name=tiny_bert, backend="onnx").embed_texts(["bread"])
-
-
 def test_damaged_weights_are_named(tiny_bert: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_bert, folder)

@@ -245,7 +245,8 @@ def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
 def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(tmp_path: Path) -> None:
     folder = put(tmp_path)
     plain = HuggingFaceEmbedding(model_name=folder)
-    for same in ({"device": "cpu"}, {"embed_batch_size": 5}, {"num_workers": 3}, {"cache_folder": tmp_path}):
+    operational = ({"device": "cpu"}, {"embed_batch_size": 5}, {"num_workers": 3}, {"cache_folder": tmp_path})
+    for same in (*operational, {"backend": "torch"}):
         assert HuggingFaceEmbedding(model_name=folder, **same).fingerprint == plain.fingerprint, same
     others = [
         {"dtype": "bfloat16"},
@@ -256,7 +257,6 @@ def test_settings_that_decide_vectors_change_the_fingerprint_and_others_do_not(t
         {"text_instruction": "passage: "},
         {"pooling": "cls"},
         {"pooling": "mean"},
-        {"backend": "onnx"},
         {"model_kwargs": {"attn_implementation": "eager"}},
         {"trust_remote_code": True},
     ]

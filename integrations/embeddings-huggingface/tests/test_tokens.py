@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from embeddings_huggingface._tokens import Tokens, account
+from embeddings_huggingface._tokens import Bulk, Tokens, account
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -103,3 +104,62 @@ def test_texts_laid_end_to_end_are_counted_too() -> None:
         0,
     )
     assert account({"pixel_values": torch.zeros(1)}, None, [], "", None) == (None, 0)
+
+
+# Many texts at once
+
+
+def bulk_of(tokenizer: Any, side: str = "right") -> Bulk:
+    bare = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    bare.no_padding()
+    bare.no_truncation()
+    return Bulk(bare, left=side == "left")
+
+
+PIECES = st.sampled_from(
+    ["bread", "the wing", "  ", "\n", "ü", "e\u0301", "[MASK]", "日本", "air!", "a" * 30, "\u3000"]
+)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@given(texts=st.lists(st.lists(PIECES, max_size=90).map(" ".join), min_size=1, max_size=4), limit=st.integers(3, 20))
+def test_rows_are_those_of_transformers(wordpiece: Callable[..., Any], side: str, texts: list[str], limit: int) -> None:
+    tokenizer = wordpiece(truncation_side=side)
+    expected = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+    whole = tokenizer(texts)["input_ids"]
+    rows, cut = bulk_of(tokenizer, side).rows(texts, limit)
+    assert rows == expected
+    assert cut == sum(len(row) > limit for row in whole)
+    assert bulk_of(tokenizer, side).rows(texts, None) == (whole, 0)
+
+
+def test_of_a_very_long_text_only_the_beginning_is_tokenised(wordpiece: Callable[..., Any]) -> None:
+    class Counted:
+        seen = 0
+
+        def __init__(self, tokenizer: Any) -> None:
+            self._tokenizer = tokenizer
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._tokenizer, name)
+
+        def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
+            Counted.seen += sum(map(len, texts))
+            return self._tokenizer.encode_batch_fast(texts, **options)
+
+    text = "the wing of an aircraft " * 4_000
+    tokenizer = wordpiece()
+    bulk = bulk_of(tokenizer)
+    bulk.tokenizer = Counted(bulk.tokenizer)
+    rows, cut = bulk.rows([text, "bread"], 12)
+    assert rows[0] == tokenizer([text], truncation=True, max_length=12)["input_ids"][0]
+    assert cut == 1
+    assert Counted.seen < 1_000
+
+
+def test_threads_share_a_tokenizer(wordpiece: Callable[..., Any]) -> None:
+    bulk = bulk_of(wordpiece())
+    texts = [["the wing of an aircraft " * (1 + number), "bread"] for number in range(8)]
+    expected = [bulk.rows(some, 9) for some in texts]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda some: bulk.rows(some, 9), texts * 20)) == expected * 20

@@ -12,6 +12,7 @@ from embed_core.errors import ConfigurationError
 from pydantic import Field, PrivateAttr, field_validator
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
+from embeddings_huggingface._engines import on_torch
 from embeddings_huggingface._sentence import SentenceEncoder
 from embeddings_huggingface._weights import Weights, shared
 
@@ -74,7 +75,7 @@ class SentenceTransformerEmbedding(HuggingFaceEmbedding):
     def _weights(self) -> Weights:
         model = self.sentence_transformer
         # two models around one object must not use its tokenizer from two threads
-        weights = self._held = shared(("in memory", id(model)), lambda: SentenceEncoder(model))
+        weights = self._held = shared(("in memory", id(model)), lambda: on_torch(SentenceEncoder(model)))
         return weights
 
     def _sure_room(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from embed_core import OPERATIONAL, Kind
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from embeddings_huggingface._embedding import HuggingFaceEmbedding
 from embeddings_huggingface._local import Name
-from embeddings_huggingface._weights import Encoded, Encoder
+from embeddings_huggingface._weights import Encoded, Weights
 
 _DEFAULT = "openai/clip-vit-base-patch32"
 
@@ -47,8 +48,8 @@ class ClipEmbedding(HuggingFaceEmbedding):
         """Return the default model."""
         return [_DEFAULT]
 
-    def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
-        if not encoder.takes_images:
+    def _begin(self, weights: Weights, kind: Kind, inputs: Sequence[Any]) -> Future[Encoded]:
+        if not weights.encoder().takes_images:
             msg = f"`{self.model_name}` embeds texts only; use it as `local:{self.model_name}`, or choose a CLIP model"
             raise ConfigurationError(msg)
-        return super()._encode(kind, inputs, encoder)
+        return super()._begin(weights, kind, inputs)

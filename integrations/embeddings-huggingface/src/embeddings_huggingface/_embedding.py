@@ -42,8 +42,11 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
         dtype: "float32", "bfloat16", "float16", or "auto" for the type that the weights were saved in; None leaves it
             to sentence-transformers.
         max_length: most tokens of one input, prompt and special tokens included; None means the model's own number.
-        max_pass_tokens: most tokens that go through the model at once, padding included. A batch with more is split by
-            length, so memory stays bounded for texts of any length; 8,192 are 32 texts of 256 tokens.
+        embed_batch_size: most texts of one batch, which is what a cache writes and an event reports at once. The texts
+            of a batch are sorted by their tokens and cut into passes.
+        max_pass_tokens: most tokens that go through the model at once, padding included, so memory stays bounded for
+            texts of any length; a longer text goes alone. None means the number with which the engine is fast: 1,024 on
+            a CPU, 32,768 on a GPU, and 8,192 where a model takes no token ids.
         normalize: True makes vectors unit length, False leaves out the model's own step that does, None takes vectors
             as the model gives them. With `truncate_dim`, None means True.
         truncate_dim: how many leading dimensions to keep, for models trained for it (Matryoshka).
@@ -57,7 +60,8 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
             there is none: a model never changes under its vectors.
         cache_folder: where downloaded models are kept; None means the hub's own place.
         trust_remote_code: whether Python code that comes with the model may run.
-        backend: "torch", or with sentence-transformers' extras "onnx" or "openvino".
+        backend: "openvino" or "torch"; "auto" takes OpenVINO for a model on a CPU where it is installed. In float32 the
+            vectors are the same within 1e-5, so the choice is no part of the fingerprint.
         model_kwargs, processor_kwargs, config_kwargs: more arguments for the loaders of transformers.
     """
 
@@ -108,13 +112,11 @@ class HuggingFaceEmbedding(LocalModel, MultiModalEmbedding):
 
     def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
         if kind != "image":
-            encoded = super()._encode(kind, inputs, encoder)
-        elif encoder.takes_images:
-            encoded = encoder.encode_images(open_image(image) for image in inputs)
-        else:
-            msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
-            raise ConfigurationError(msg)
-        return replace(encoded, vectors=self._finished(encoded.vectors))
+            return super()._encode(kind, inputs, encoder)
+        if encoder.takes_images:
+            return encoder.encode_images(open_image(image) for image in inputs)
+        msg = f"`{self.model_name}` embeds texts only; for images choose a CLIP model, such as `{_FOR_IMAGES}`"
+        raise ConfigurationError(msg)
 
     def _declared_dimension(self) -> int | None:
         return self.truncate_dim or self._own_dimension()

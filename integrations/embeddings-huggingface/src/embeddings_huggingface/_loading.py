@@ -9,6 +9,7 @@ from typing import Any
 from embed_core.errors import EmbedError
 
 from embeddings_huggingface import _plain, _sentence
+from embeddings_huggingface._engines import kept, with_engine
 from embeddings_huggingface._failures import is_out_of_memory, loading_failed
 from embeddings_huggingface._files import read_json
 from embeddings_huggingface._gate import guarded
@@ -46,22 +47,28 @@ def load(source: Source, options: Options) -> Encoder:
         source.check_unchanged()
         source.fetch_optional()
         _check(source, options)
-        try:
-            return _load(source, options, local=True)
-        except Exception as error:  # a file is missing: the hub has it, or knows the reason
-            if source.commit is None or isinstance(error, EmbedError) or is_out_of_memory(error):
-                raise
-            if not source.is_reachable():
-                told = loading_failed(error, source.name)
-                raise type(told)(f"{told} ({_OUT_OF_REACH})") from error
-        for file in (module.file(name) for module in source.transformers for name in LENGTHS):
-            source.has(file)  # fetched, because it may name code
-        _check(source, options)
-        return _load(source, options, local=False)
+        if (encoder := kept(source, options)) is not None:
+            return encoder
+        return with_engine(_loaded(source, options), source, options)
     except EmbedError:
         raise
     except Exception as error:
         raise loading_failed(error, source.name) from error
+
+
+def _loaded(source: Source, options: Options) -> Encoder:
+    try:
+        return _load(source, options, local=True)
+    except Exception as error:  # a file is missing: the hub has it, or knows the reason
+        if source.commit is None or isinstance(error, EmbedError) or is_out_of_memory(error):
+            raise
+        if not source.is_reachable():
+            told = loading_failed(error, source.name)
+            raise type(told)(f"{told} ({_OUT_OF_REACH})") from error
+    for file in (module.file(name) for module in source.transformers for name in LENGTHS):
+        source.has(file)  # fetched, because it may name code
+    _check(source, options)
+    return _load(source, options, local=False)
 
 
 def _check(source: Source, options: Options) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -20,7 +21,7 @@ from embeddings_huggingface._lengths import sure_room
 from embeddings_huggingface._loading import load
 from embeddings_huggingface._runtime import Options, resolve_device
 from embeddings_huggingface._source import Source, absolute, cache_of, find, understood
-from embeddings_huggingface._weights import Encoded, Encoder, Weights, shared
+from embeddings_huggingface._weights import Encoded, Encoder, Weights, shared, waited
 
 _log = logging.getLogger("embeddings_huggingface")
 
@@ -42,6 +43,9 @@ def _keywords(values: Any) -> Any:
     return {name: _text(value) if type(value).__module__ == "torch" else value for name, value in values.items()}
 
 
+_BATCH = 256  # texts of one provider call: enough to sort by length
+_IMAGES = 32  # of one provider call, which all go through the model at once
+_PASS_TOKENS = 8_192  # where the model takes no token ids
 _BAGS = ("model_kwargs", "processor_kwargs", "config_kwargs")
 _Text = BeforeValidator(_text)
 _Keywords: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_keywords)]
@@ -58,13 +62,14 @@ class LocalModel(Model):
     device: Annotated[str | None, OPERATIONAL, _Text] = None
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"] | None, _Text] = None
     max_length: PositiveInt | None = None
-    max_pass_tokens: Annotated[PositiveInt, OPERATIONAL] = 8_192
+    embed_batch_size: Annotated[int, OPERATIONAL] = Field(default=_BATCH, ge=1, le=2048)
+    max_pass_tokens: Annotated[PositiveInt | None, OPERATIONAL] = None
     query_instruction: str | None = None
     text_instruction: str | None = None
     revision: str | None = None
     cache_folder: Annotated[str | None, OPERATIONAL, _Text] = None
     trust_remote_code: bool = False
-    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    backend: Annotated[Literal["auto", "openvino", "torch"], OPERATIONAL] = "auto"
     model_kwargs: _Keywords = Field(default_factory=dict)
     processor_kwargs: _Keywords = Field(default_factory=dict)
     config_kwargs: _Keywords = Field(default_factory=dict)
@@ -120,10 +125,11 @@ class LocalModel(Model):
 
     def _plan(self, kind: Kind, inputs: Sequence[Any]) -> Iterable[Sequence[int]]:
         """Put texts of similar length together, so that little is padded; longest first, to fail early if at all."""
-        if kind == "image" or len(inputs) <= self.embed_batch_size:
-            return super()._plan(kind, inputs)
-        order = sorted(range(len(inputs)), key=lambda row: -len(inputs[row]))
-        return [order[start : start + self.embed_batch_size] for start in range(0, len(order), self.embed_batch_size)]
+        size = min(self.embed_batch_size, _IMAGES) if kind == "image" else self.embed_batch_size
+        order: Sequence[int] = range(len(inputs))
+        if kind != "image" and len(inputs) > size:
+            order = sorted(order, key=lambda row: -len(inputs[row]))
+        return [order[start : start + size] for start in range(0, len(order), size)]
 
     def _input_limit(self, kind: Kind) -> int | None:
         """Return how many tokens of a text fit, exactly; None where the encoder cuts, which needs no second look."""
@@ -205,35 +211,51 @@ class LocalModel(Model):
 
     def _run(self, kind: Kind, inputs: Sequence[Any]) -> ProviderResponse:
         weights = self._weights()
-        return self._response(weights, weights.run(partial(self._embed, kind, inputs)))
+        try:
+            return self._response(weights, waited(self._begin(weights, kind, inputs)))
+        except Exception as error:
+            raise embedding_failed(error, self.model_name, len(inputs)) from error
 
     async def _arun(self, kind: Kind, inputs: Sequence[Any]) -> ProviderResponse:
         weights = await in_thread(self._weights) if self._held is None else self._weights()
-        return self._response(weights, await weights.arun(partial(self._embed, kind, inputs)))
-
-    def _embed(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
+        begin = partial(self._begin, weights, kind, inputs)
         try:
-            encoded = self._encode(kind, inputs, encoder)
-            check_finite(encoded.vectors, encoder.precision, self.model_name)
+            future = begin() if weights.is_loaded and len(inputs) == 1 else await in_thread(begin)
+            return self._response(weights, await asyncio.wrap_future(future))
         except Exception as error:
             raise embedding_failed(error, self.model_name, len(inputs)) from error
-        return encoded
+
+    def _begin(self, weights: Weights, kind: Kind, inputs: Sequence[Any]) -> Future[Encoded]:
+        """Put a batch into the model's queue; load the model where it is not loaded."""
+        encoder = weights.encoder()
+        limit, prompt = self._length(encoder), self._prompt(encoder, kind)
+        if kind == "image" or encoder.steps is None or encoder.bulk is None:
+            return weights.submit(partial(self._encode, kind, inputs))
+        rows, truncated = encoder.bulk.rows([prompt + text for text in inputs], limit)
+        tokens = sum(map(len, rows))
+        return encoder.steps.submit(rows, self.max_pass_tokens, lambda vectors: Encoded(vectors, tokens, truncated))
 
     def _encode(self, kind: Kind, inputs: Sequence[Any], encoder: Encoder) -> Encoded:
-        """Embed a batch in the worker's thread."""
+        """Embed a batch in the worker's thread, where the model takes no token ids."""
         limit, prompt = self._length(encoder), self._prompt(encoder, kind)
-        return replace(encoder.encode_texts(inputs, kind, prompt, limit, self.max_pass_tokens), limit=limit)
+        return encoder.encode_texts(inputs, kind, prompt, limit, self.max_pass_tokens or _PASS_TOKENS)
 
     def _response(self, weights: Weights, encoded: Encoded) -> ProviderResponse:
+        encoder = weights.encoder()
+        check_finite(encoded.vectors, encoder.precision, self.model_name)
         if encoded.truncated and not weights.warned:  # every event still counts them
             weights.warned = True
             _log.warning(
                 "`%s` takes %s tokens, and %d texts of this batch had more and were cut; set `long_text` to refuse or "
                 "split them",
-                *(self.model_name, encoded.limit, encoded.truncated),
+                *(self.model_name, self._length(encoder), encoded.truncated),
             )
         usage = None if encoded.tokens is None else {"tokens": encoded.tokens}
-        return ProviderResponse(encoded.vectors, usage=usage, truncated=encoded.truncated)
+        return ProviderResponse(self._finished(encoded.vectors), usage=usage, truncated=encoded.truncated)
+
+    def _finished(self, vectors: Any) -> Any:
+        """Return the vectors of a batch as the fields want them."""
+        return vectors
 
     # Lengths
 

@@ -25,21 +25,18 @@ from embeddings_huggingface._runtime import (
     to_float32,
 )
 from embeddings_huggingface._source import Source
-from embeddings_huggingface._tokens import Tokens, account
-from embeddings_huggingface._weights import Encoded, Encoder
+from embeddings_huggingface._tokens import Tokens, account, plain_ids
+from embeddings_huggingface._weights import Encoded, Encoder, Parts
 
 
 def load(source: Source, options: Options, *, local: bool) -> Encoder:
     """Load a transformers model with its tokenizer, or where it has features of images too with its processor.
 
     Raises:
-        ConfigurationError: another backend than torch is asked for, which needs sentence-transformers' files.
+        IntegrationNotInstalledError: it is an adapter, and the package for those is missing.
     """
     from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer
 
-    if options.backend != "torch":
-        msg = f"`backend={options.backend!r}` needs a model saved by sentence-transformers, and `{source.name}` is none"
-        raise ConfigurationError(msg)
     place = {
         "revision": source.commit,
         "cache_dir": options.cache_folder,
@@ -75,19 +72,21 @@ class PlainEncoder(Encoder):
         self.precision = precision(model)
         self.max_length = longest(tokenizer, self.positions)
 
-    def prompt(self, kind: Kind) -> str:
-        return ""
-
     def encode_texts(
         self, texts: Sequence[str], kind: Kind, prompt: str, max_length: int | None, budget: int
     ) -> Encoded:
-        cutting: dict[str, Any] = {"truncation": False, "padding": True}
-        if max_length is not None:
-            cutting = {"truncation": True, "padding": self.padding, "max_length": max_length}
-        prompted = [prompt + text for text in texts]
-        features = self._tokenizer(prompted, return_attention_mask=True, return_tensors="pt", **cutting)
+        features = self._tokenised(texts, prompt, self._cutting(max_length))
         tokens, truncated = account(features, self.tokens, texts, prompt, max_length)
         return Encoded(self._vectors(features, budget), tokens, truncated)
+
+    def _cutting(self, max_length: int | None) -> dict[str, Any]:
+        if max_length is None:
+            return {"truncation": False, "padding": True}
+        return {"truncation": True, "padding": self.padding, "max_length": max_length}
+
+    def _tokenised(self, texts: Sequence[str], prompt: str, cutting: Mapping[str, Any]) -> Any:
+        prompted = [prompt + text for text in texts]
+        return self._tokenizer(prompted, return_attention_mask=True, return_tensors="pt", **cutting)
 
     @abstractmethod
     def _vectors(self, features: Mapping[str, Any], budget: int) -> Any:
@@ -102,6 +101,10 @@ class PooledEncoder(PlainEncoder):
             tokenizer.pad_token = tokenizer.eos_token
         super().__init__(model, tokenizer)
         self._pooling = pooling
+        self.parts = Parts(model, tokenizer, pooling)
+
+    def token_ids(self, texts: Sequence[str], kind: Kind, prompt: str) -> list[list[int]]:
+        return plain_ids(self._tokenised(texts, prompt, self._cutting(self.max_length)))
 
     def _vectors(self, features: Mapping[str, Any], budget: int) -> Any:
         return in_passes(features, budget, self._pooled)

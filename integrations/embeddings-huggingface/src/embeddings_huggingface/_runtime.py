@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +55,8 @@ def resolve_device(device: str | None) -> str:
     Raises:
         ConfigurationError: the device is not there, or is no device at all.
     """
+    if device == "cpu" or (device is None and not _may_have_accelerator()):
+        return "cpu"
     import torch
 
     if device is None:
@@ -71,6 +75,13 @@ def resolve_device(device: str | None) -> str:
         msg = f"`device={device!r}` was asked for, but torch {torch.__version__} sees {seen}; {_REMEDY}"
         raise ConfigurationError(msg)
     return device
+
+
+def _may_have_accelerator() -> bool:
+    """Tell whether torch may find a device beside the CPU, without the seconds that its import takes."""
+    if sys.platform != "linux":
+        return True
+    return any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
 
 
 def dtype_options(dtype: str | None) -> dict[str, Any]:
@@ -100,9 +111,13 @@ def positions(model: Any) -> int | None:
     count = getattr(text_config, "max_position_embeddings", None)
     if not isinstance(count, int) or count < 1:
         return None
+    return count - first_position(model)
+
+
+def first_position(model: Any) -> int:
+    """Return the number of a text's first position; RoBERTa begins to count behind the padding's index."""
     tables = (getattr(module, "position_embeddings", None) for module in model.modules())
-    padding = next((index for table in tables if (index := getattr(table, "padding_idx", None)) is not None), None)
-    return count if padding is None else count - padding - 1  # RoBERTa begins to count behind the padding's index
+    return next((index + 1 for table in tables if (index := getattr(table, "padding_idx", None)) is not None), 0)
 
 
 def longest(tokenizer: Any, places: int | None) -> int | None:

@@ -27,11 +27,12 @@ from embeddings_huggingface._runtime import (
     to_float32,
 )
 from embeddings_huggingface._source import Source
-from embeddings_huggingface._tokens import Tokens, account
-from embeddings_huggingface._weights import Encoded, Encoder
+from embeddings_huggingface._tokens import Tokens, account, plain_ids
+from embeddings_huggingface._weights import Encoded, Encoder, Parts
 
 _NAMES = {"query": ("query",), "text": ("document", "passage", "corpus")}
 _TASKS = {"query": "query", "text": "document"}
+_OF_TOKENS = {"Dense", "Dropout", "LayerNorm", "Normalize", "Pooling"}  # behind a transformer
 _REMEDIES = {
     "SparseEncoder": "use `SparseEncoderEmbedding`",
     "SentenceTransformer": "use `HuggingFaceEmbedding`",
@@ -58,19 +59,29 @@ def load(source: Source, options: Options, *, local: bool) -> SentenceEncoder:
             cache_folder=options.cache_folder,
             local_files_only=local,
             trust_remote_code=options.trust_remote_code,
-            backend=options.backend,
             model_kwargs={**dtype_options(options.dtype), **options.model_kwargs},
             config_kwargs=dict(options.config_kwargs),
             **{"tokenizer_kwargs" if processor is None else "processor_kwargs": dict(options.processor_kwargs)},
         )
     if options.raw:
         _drop_normalize(model)
-    if options.backend == "torch" and options.dtype not in {None, "auto"}:
+    if options.dtype not in {None, "auto"}:
         model.to(dtype_options(options.dtype).popitem()[1])  # modules beside the transformer too
     if options.sparse:
         return SparseSentenceEncoder(model)
     model.truncate_dim = _saved(source).get("truncate_dim")  # version 5.0 leaves it aside
     return SentenceEncoder(model)
+
+
+def _parts(model: Any) -> Parts | None:
+    """Return the parts of a model whose modules make a vector of token ids alone, whatever its prompt is."""
+    modules = list(model.children())
+    own = all(type(module).__module__.startswith("sentence_transformers.") for module in modules)
+    names = [type(module).__name__ for module in modules]
+    prompted = all(getattr(module, "include_prompt", True) for module in modules)
+    if not own or not prompted or names[0] != "Transformer" or not _OF_TOKENS.issuperset(names[1:]):
+        return None
+    return Parts(model, _tokenizer(model), dimension=model.truncate_dim)
 
 
 class SentenceEncoder(Encoder):
@@ -87,6 +98,7 @@ class SentenceEncoder(Encoder):
         self.takes_images = "image" in modalities if modalities else type(model[0]).__name__ == "CLIPModel"
         tokenizer = _tokenizer(model)
         self.tokens = None if tokenizer is None else Tokens(tokenizer, special=callable(tokenizer))
+        self.parts = _parts(model)
 
     def prompt(self, kind: Kind) -> str:
         """Return the saved prompt for queries or for documents, else the saved default one.
@@ -109,6 +121,9 @@ class SentenceEncoder(Encoder):
             features = self._features(list(texts), prompt, _TASKS[kind])
             tokens, truncated = account(features, self.tokens, texts, prompt, limit)
             return Encoded(in_passes(features, budget, partial(self._forward, task=_TASKS[kind])), tokens, truncated)
+
+    def token_ids(self, texts: Sequence[str], kind: Kind, prompt: str) -> list[list[int]]:
+        return plain_ids(self._features(list(texts), prompt, _TASKS[kind]))
 
     def encode_images(self, images: Iterable[Any]) -> Encoded:
         read = getattr(self._model, "preprocess", None) or self._model.tokenize
@@ -137,6 +152,10 @@ class SentenceEncoder(Encoder):
 
 class SparseSentenceEncoder(SentenceEncoder):
     """A `SparseEncoder` in memory."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.parts = None
 
     def _forward(self, features: Any, **options: Any) -> Any:
         most = self._most()

@@ -2,10 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 Windows: TypeAlias = list[tuple[str, int]]
+
+_SPLIT_AT_SPACES = {
+    "BertPreTokenizer",
+    "ByteLevel",
+    "Digits",
+    "Punctuation",
+    "Sequence",
+    "Whitespace",
+    "WhitespaceSplit",
+}
+_OF_CHARACTERS = {"BertNormalizer", "Lowercase", "NFC", "NFD", "Sequence", "StripAccents"}
+_CHARACTERS_A_TOKEN = 16  # in a long text; where it has more, all of it is tokenised
+
+
+class Bulk:
+    """Turns many texts into token ids at once, as a bare tokenizer of the `tokenizers` library does it.
+
+    Any number of threads may use it, because it never changes the tokenizer's settings.
+    """
+
+    def __init__(self, tokenizer: Any, *, left: bool = False) -> None:
+        """Take a tokenizer that neither pads nor cuts, and whether the beginning of a long text is cut off."""
+        self.tokenizer = tokenizer
+        self.left = left
+
+    def rows(self, texts: Sequence[str], limit: int | None) -> tuple[list[list[int]], int]:
+        """Return the token ids of each text, special tokens included, and how many texts were cut to `limit` tokens."""
+        clipped = [self._clip(text, limit) for text in texts]
+        rows = self._ids(clipped)
+        if limit is None:
+            return rows, 0
+        short = [at for at, row in enumerate(rows) if len(row) <= limit and len(clipped[at]) < len(texts[at])]
+        for at, row in zip(short, self._ids([texts[at] for at in short]), strict=True):
+            rows[at], clipped[at] = row, texts[at]
+        long = [at for at, row in enumerate(rows) if len(row) > limit]
+        for at, row in zip(long, self._cut([clipped[at] for at in long], limit), strict=True):
+            rows[at] = row
+        return rows, len(long)
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts)] if texts else []
+
+    def _cut(self, texts: Sequence[str], limit: int) -> Iterable[list[int]]:
+        room = max(0, limit - self.tokenizer.num_special_tokens_to_add(False))
+        for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False) if texts else ():
+            encoding.truncate(room, direction="left" if self.left else "right")
+            yield self.tokenizer.post_process(encoding).ids
+
+    def _clip(self, text: str, limit: int | None) -> str:
+        """Return the beginning of a very long text, up to a space, where its tokens are those of the whole text."""
+        end = 0 if limit is None else limit * _CHARACTERS_A_TOKEN
+        if limit is None or len(text) <= end or not self._is_local:
+            return text
+        return text[: text.rfind(" ", limit, end) + 1].rstrip() or text
+
+    @cached_property
+    def _is_local(self) -> bool:
+        """Whether tokens never depend on the text behind the space that follows them."""
+        parts = (self.tokenizer.pre_tokenizer, _SPLIT_AT_SPACES), (self.tokenizer.normalizer, _OF_CHARACTERS)
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return (
+            not self.left
+            and self.tokenizer.pre_tokenizer is not None
+            and all(part is None or _kinds(part) <= known for part, known in parts)
+            and not any(len(token.content.split()) > 1 for token in added)
+        )
+
+
+def _kinds(part: Any) -> set[str]:
+    state = part.__getstate__().decode()
+    return {"Unknown"} if '"use_regex":false' in state else set(re.findall(r'"type":"(\w+)"', state))
 
 
 class Tokens:
@@ -91,3 +164,11 @@ def account(
         return int(lengths.sum()), 0
     full = (lengths == limit).nonzero().flatten().tolist()
     return int(lengths.sum()), sum(tokens.count(prompt + texts[row]) > limit for row in full)
+
+
+def plain_ids(features: Any) -> list[list[int]]:
+    """Return the token ids of a tokenised batch without padding; none where there is more to it than token ids."""
+    ids, mask, types = (features.get(name) for name in ("input_ids", "attention_mask", "token_type_ids"))
+    if ids is None or mask is None or mask.ndim != 2 or (types is not None and bool(types.any())):
+        return []
+    return [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)]

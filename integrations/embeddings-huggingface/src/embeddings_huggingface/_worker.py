@@ -1,4 +1,4 @@
-"""One thread for each loaded model."""
+"""The threads of a loaded model."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _PATIENCE_SECONDS = 10.0
 
 
 class Worker:
-    """Runs jobs one after the other in a daemon thread of its own.
+    """Runs jobs in daemon threads of its own, in the order in which they came.
 
-    A fast tokenizer breaks when two threads use it (https://github.com/huggingface/transformers/issues/47085), and
-    every thread that runs a model gets an OpenMP pool and a memory arena of its own: 16 threads on MiniLM peak at four
-    times the memory of one. A forked child starts a fresh thread, so it does not inherit a pool
-    whose threads are gone.
+    Every thread that runs a model gets a memory arena of its own, and with torch most often an OpenMP pool too: 16
+    threads on MiniLM peak at four times the memory of one. A forked child starts fresh threads, so it does not inherit
+    a pool whose threads are gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self._most = threads
         self.reset()
         reset_in_children(self)
         _ALL.add(self)
 
     def reset(self) -> None:
-        """Forget the thread; a forked child has none."""
+        """Forget the threads; a forked child has none."""
         self._lock = threading.Lock()
         self._jobs: _Jobs | None = None
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Run `job` after those before it; the future can be cancelled until it starts.
+        """Begin `job` after those before it; the future can be cancelled until it starts.
 
         Raises:
             RuntimeError: the interpreter is shutting down.
@@ -52,30 +52,36 @@ class Worker:
                 raise RuntimeError("a model cannot embed any more: the interpreter is shutting down")
             if self._jobs is None:
                 self._jobs = queue.SimpleQueue()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._jobs,), name="embeddings-huggingface", daemon=True
-                )
-                self._thread.start()
-                weakref.finalize(self, self._jobs.put, None).atexit = False
+                weakref.finalize(self, _end, self._jobs, self._most).atexit = False
             self._jobs.put((future, job))
+            if len(self._threads) < self._most:
+                name = "embeddings-huggingface"
+                self._threads.append(threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True))
+                self._threads[-1].start()
         return future
 
     def stop(self) -> None:
-        """Drop the jobs that have not begun, and let the running job finish.
+        """Drop the jobs that have not begun, and let those that run finish.
 
         For the end of the process: an interpreter that goes down while a daemon thread is inside torch aborts instead
         of exiting, and only other daemon threads can still wait for a job by then.
         """
         with self._lock:
-            jobs, thread = self._jobs, self._thread
-            self._jobs = self._thread = None
-        if jobs is None or thread is None:
+            jobs, threads = self._jobs, self._threads
+            self._jobs, self._threads = None, []
+        if jobs is None:
             return
         with suppress(queue.Empty):  # the thread takes jobs too, so none may be left where one was seen
             while True:
                 jobs.get_nowait()
+        _end(jobs, len(threads))
+        for thread in threads:
+            thread.join(_PATIENCE_SECONDS)
+
+
+def _end(jobs: _Jobs, threads: int) -> None:
+    for _ in range(threads):
         jobs.put(None)
-        thread.join(_PATIENCE_SECONDS)
 
 
 def _serve(jobs: _Jobs) -> None:
