@@ -531,7 +531,7 @@ def test_where_there_is_no_terminal_at_all_there_is_no_bar(monkeypatch):
 
 @both
 def test_an_interrupted_stream_keeps_the_blocks_before_it(colour):
-    model = ScriptedEmbedding(embed_batch_size=2, embeddings_cache=MemoryKVStore())
+    model = ScriptedEmbedding(embed_batch_size=2, embeddings_cache=MemoryKVStore())  # a window has 8 texts
 
     def source():
         yield from (f"text {number}" for number in range(30))
@@ -542,7 +542,7 @@ def test_an_interrupted_stream_keeps_the_blocks_before_it(colour):
 
     with pytest.raises(KeyboardInterrupt):
         list(model.stream_texts(source())) if colour == "sync" else asyncio.run(stream())
-    assert len(model.embeddings_cache) == 24
+    assert 16 <= len(model.embeddings_cache) <= 24  # the third window may be in flight
 
 
 def test_an_interrupt_passes_through_the_users_own_task_group():

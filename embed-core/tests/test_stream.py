@@ -1,15 +1,19 @@
 """Any number of texts, a window at a time."""
 
 import asyncio
+import contextvars
 import copy
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 
 import numpy as np
 import pytest
-from embed_core import MockEmbedding
+from embed_core import MockEmbedding, in_thread
 from embed_core.errors import InvalidInputError
 from embed_core.kvstore import MemoryKVStore
+from embed_core.testing import ScriptedEmbedding
 
 TEXTS = [f"text {number}" for number in range(100)]
 
@@ -119,6 +123,166 @@ def test_every_iterable_is_taken(method, source):
     assert np.array_equal(vectors, MockEmbedding().embed_texts(TEXTS).ravel())
 
 
+WINDOW = 8  # four batches for each worker
+where = contextvars.ContextVar("where", default="nowhere")
+
+
+class InThreads(ScriptedEmbedding):
+    """Runs its script in a thread for async callers, so that it may wait."""
+
+    async def _aget_text_embeddings(self, texts):
+        return await in_thread(lambda: self._get_text_embeddings(texts))
+
+
+class Calls:
+    """A provider of single texts, and a source of them, of which each step can be waited for."""
+
+    def __init__(self, workers=2):
+        self.begun, self.go_on = defaultdict(threading.Event), defaultdict(threading.Event)
+        self.read, self.sent, self.in_flight, self.most, self.contexts = 0, 0, 0, 0, set()
+        self.lock, self.fails = threading.Lock(), None
+        self.model = InThreads(script=self.answer, embed_batch_size=1, num_workers=workers)
+
+    def source(self):
+        for self.read, text in enumerate(TEXTS, 1):
+            yield text
+
+    def answer(self, turn):
+        with self.lock:
+            self.sent += 1
+            self.in_flight += 1
+            self.most = max(self.most, self.in_flight)
+            self.contexts.add(where.get())
+        number = TEXTS.index(turn.inputs[0])
+        self.begun[number].set()
+        assert number not in self.go_on or self.go_on[number].wait(20)
+        with self.lock:
+            self.in_flight -= 1
+        if number == self.fails:
+            raise InvalidInputError("no", indices=[0])
+        return turn.vectors
+
+    def blocks(self, colour):
+        """Return a stream; an async one runs in a loop of its own."""
+        if colour == "sync":
+            return self.model.stream_texts(self.source())
+        return InLoop(self.model.astream_texts(self.source()))
+
+
+class InLoop:
+    """An async stream for a consumer that blocks; the loop runs in a thread, and goes on meanwhile."""
+
+    def __init__(self, stream):
+        self.stream, self.loop = stream, asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        async def step():
+            return await anext(self.stream, None)
+
+        block = asyncio.run_coroutine_threadsafe(step(), self.loop).result()
+        if block is None:
+            self.close()
+            raise StopIteration
+        return block
+
+    def close(self):
+        async def end():
+            await self.stream.aclose()
+            return len(asyncio.all_tasks())
+
+        left = asyncio.run_coroutine_threadsafe(end(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+        assert left == 1  # its own
+
+
+both = pytest.mark.parametrize("colour", ["sync", "async"])
+
+
+@both
+def test_the_workers_of_a_window_begin_the_next(colour):
+    calls = Calls()
+    for first in range(WINDOW, len(TEXTS), WINDOW):
+        calls.go_on[first - 1] = calls.begun[first]  # the last call of a window waits for the first of the next
+    vectors = np.concatenate(list(calls.blocks(colour)))
+    assert np.array_equal(vectors, MockEmbedding().embed_texts(TEXTS))
+    assert (calls.sent, calls.most) == (len(TEXTS), 2)
+
+
+@both
+def test_the_next_window_is_embedded_while_the_consumer_works_and_no_more(colour):
+    calls = Calls()
+    blocks = calls.blocks(colour)
+    token = where.set("here")
+    assert len(next(blocks)) == WINDOW
+    where.reset(token)
+    assert calls.begun[2 * WINDOW - 1].wait(20)
+    assert calls.read == 2 * WINDOW
+    assert calls.contexts == {"here"}
+    blocks.close()
+    assert calls.sent == 2 * WINDOW
+
+
+@both
+def test_a_closed_stream_sends_nothing_more(colour):
+    calls, size = Calls(workers=1), WINDOW // 2
+    calls.go_on[size + 1] = threading.Event()
+    calls.model.embeddings_cache = kept = Kept()
+    blocks = calls.blocks(colour)
+    next(blocks)
+    assert calls.begun[size + 1].wait(20)
+    blocks.close()
+    calls.go_on[size + 1].set()
+    assert colour == "async" or kept.all[size + 2].wait(20)
+    assert calls.sent == size + 2
+
+
+class Kept(MemoryKVStore):
+    """Tells when it holds a number of entries."""
+
+    def __init__(self):
+        super().__init__()
+        self.all = defaultdict(threading.Event)
+
+    def put_many(self, items):
+        super().put_many(items)
+        self.all[len(self)].set()
+
+
+@both
+def test_a_window_that_fails_comes_after_the_blocks_before_it_and_ends_those_behind(colour):
+    calls, size = Calls(workers=1), WINDOW // 2
+    calls.fails, blocks = size + 1, calls.blocks(colour)
+    assert len(next(blocks)) == size
+    with pytest.raises(InvalidInputError) as caught:
+        next(blocks)
+    assert caught.value.indices == (size + 1,)
+    assert not calls.begun[2 * size].is_set()
+    blocks.close()
+
+
+@both
+def test_the_error_of_a_source_comes_after_the_blocks_before_it(colour):
+    calls = Calls()
+
+    def source():
+        yield from TEXTS[:WINDOW]
+        raise OSError("disk")
+
+    calls.source = source
+    blocks = calls.blocks(colour)
+    assert len(next(blocks)) == WINDOW
+    with pytest.raises(OSError, match="disk"):
+        next(blocks)
+    blocks.close()
+
+
 def test_a_source_that_fails_fails_as_itself():
     def source():
         yield "a"
@@ -133,7 +297,7 @@ def test_a_source_that_fails_fails_as_itself():
 def test_a_hundred_thousand_texts_take_little_memory():
     program = """
 import resource
-from embed_core import MockEmbedding
+from embed_core import MockEmbedding, in_thread
 
 model = MockEmbedding(embed_dim=1536)
 model.embed_texts(["warm"])

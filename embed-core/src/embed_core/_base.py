@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import aclosing, closing
+from functools import partial
 from operator import length_hint
 from typing import Any, Literal, TypeVar, overload
 
 from embed_core._engine import array, block_size, lists, only, run, runner, weigh
-from embed_core._io import IO, Asyncio, Blocking, drive
+from embed_core._io import IO, Asyncio, Blocking, Threaded, drive
 from embed_core._model import Model
 from embed_core._progress import progress
 from embed_core._similarity import SimilarityMode, mean_agg, similarity
-from embed_core._stream import awindows, windows
-from embed_core._types import Embedding, OnError, Vectors
+from embed_core._stream import Window, aahead, ahead, awindows, windows
+from embed_core._types import Embedding, OnError, Progress, Vectors
 from embed_core.kvstore import KVStore
 from embed_core.middleware.weighed import Estimate
 from embed_core.schema import MetadataMode, SupportsEmbedding, check_nodes
@@ -149,23 +150,27 @@ class BaseEmbedding(Model):
     def stream_texts(self, texts: Iterable[str], *, show_progress: bool = False) -> Iterator[Vectors]:
         """Embed any number of texts; yield float32 blocks of shape (some, dimension), in input order.
 
-        Holds a few batches for each worker in memory, never the corpus. The bar has an end where `texts` has a length.
+        Holds windows of a few batches for each worker in memory, never the corpus. The workers of an `io_bound` model
+        embed the next window while you work with a block: at most two windows are read ahead, in your thread. Another
+        model embeds in your thread. Closing the iterator cancels what is not sent. A length of `texts` ends the bar.
         """
-        start = 0
         with closing(progress("text", length_hint(texts) or None, show=show_progress)) as bar:
-            for window in windows("text", texts, block_size(self)):
-                indices = range(start, start := start + len(window))
-                yield drive(run(self, runner(self), "text", window, indices=indices, show_progress=bar))
+            read, embed = windows("text", texts, block_size(self)), partial(_block, self, bar)
+            if self.io_bound:
+                yield from ahead(read, embed, Threaded(self.num_workers))
+            else:
+                yield from (drive(embed(window, Blocking())) for window in read)
 
     async def astream_texts(
         self, texts: Iterable[str] | AsyncIterable[str], *, show_progress: bool = False
     ) -> AsyncIterator[Vectors]:
-        """Embed any number of texts, which may arrive asynchronously; see `stream_texts`."""
-        start = 0
+        """Embed any number of texts, which may arrive asynchronously, ahead for every model; see `stream_texts`."""
         with closing(progress("text", length_hint(texts) or None, show=show_progress)) as bar:
-            async for window in awindows("text", texts, block_size(self)):
-                indices = range(start, start := start + len(window))
-                yield await run(self, Asyncio(), "text", window, indices=indices, show_progress=bar)
+            read, embed = awindows("text", texts, block_size(self)), partial(_block, self, bar)
+            async with aclosing(aahead(read, embed, Asyncio(self.num_workers))) as blocks:
+                async for block in blocks:
+                    yield block
+                    del block  # not held while the next block is waited for
 
     def estimate(self, texts: Iterable[str]) -> Estimate:
         """Return the cost of embedding documents or passages; nothing is sent, and the cache counts."""
@@ -215,3 +220,8 @@ class BaseEmbedding(Model):
     ) -> float:
         """Compare two vectors; more is more alike in every mode. See `embed_core.similarity`."""
         return similarity(embedding1, embedding2, mode)
+
+
+async def _block(model: BaseEmbedding, bar: Progress, window: Window, io: IO) -> Vectors:
+    indices, texts = window
+    return await run(model, io, "text", texts, indices=indices, show_progress=bar)

@@ -10,10 +10,11 @@ import contextvars
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from operator import length_hint
+from typing import Any, Protocol, Self, TypeVar
 
 from embed_core._threads import DAEMONS, in_thread, raise_, report
 
@@ -94,29 +95,82 @@ class Blocking:
         """Do nothing: while one thing happens nothing else sleeps."""
 
 
-class Threaded(Blocking):
+class _Sliding:
+    """A runner that may embed one window of a stream, beside those of the windows before and after it.
+
+    Attributes:
+        spent: set once the last batch is sent, so that the next window begins.
+    """
+
+    spent: Any
+    _ended: Any
+    _slots: Any  # of the provider calls in flight, where windows share them
+    _next: Self | None = None
+
+    def following(self) -> Self:
+        """Return the runner of the next window: it shares the slots, and ends with this one."""
+        following = type(self)()
+        following._slots, self._next = self._slots, following
+        if self._ended.is_set():
+            following.end()
+        return following
+
+    def end(self) -> None:
+        self._ended.set()
+        if self._next is not None:
+            self._next.end()
+        self.spent.set()
+
+    async def after(self, before: Self | None, embed: Callable[[IO], Awaitable[T]]) -> T:
+        """Embed a window once the window before it has sent its last batch.
+
+        Raises:
+            Ended: the window before it has failed, or the stream was closed.
+        """
+        io: Any = self
+        try:
+            if before is not None:
+                await io.call(before.spent.wait, before.spent.wait)
+            return await embed(io)
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            self.spent.set()
+
+    def _take(self, iterator: Iterator[Any]) -> Any:
+        """Return the next item, or `_END` where there is none or the call was ended."""
+        item = _END if self._ended.is_set() else next(iterator, _END)
+        if not length_hint(iterator, 1):
+            self.spent.set()
+        return item
+
+
+class Threaded(_Sliding, Blocking):
     """Batches side by side in threads, for a sync caller of an integration that mostly waits."""
 
-    def __init__(self) -> None:
-        self._ended = threading.Event()
+    def __init__(self, slots: int | None = None) -> None:
+        self.spent, self._ended = threading.Event(), threading.Event()
+        self._slots = nullcontext() if slots is None else threading.Semaphore(slots)
 
     async def map(self, fn: Callable[[X], Coroutine[Any, Any, None]], items: Iterable[X], *, workers: int) -> None:
         iterator, turn = iter(items), threading.Lock()
         done = queue.SimpleQueue[BaseException | None]()
 
         def work() -> None:
-            while not self._ended.is_set():
-                with turn:
-                    item = next(iterator, _END)
-                if item is _END:
-                    return
-                try:
-                    drive(fn(item))
-                except Ended:  # whoever ended the call tells why
-                    return
-                except BaseException:  # before the caller hears of it, others would go on
-                    self.end()
-                    raise
+            while True:
+                with self._slots:
+                    with turn:
+                        item = self._take(iterator)
+                    if item is _END:
+                        return
+                    try:
+                        drive(fn(item))
+                    except Ended:  # whoever ended the call tells why
+                        return
+                    except BaseException:  # before the caller hears of it, others would go on
+                        self.end()
+                        raise
 
         try:
             for _ in range(workers):
@@ -132,11 +186,8 @@ class Threaded(Blocking):
         if self._ended.wait(seconds):
             raise Ended
 
-    def end(self) -> None:
-        self._ended.set()
 
-
-class Asyncio:
+class Asyncio(_Sliding):
     """Batches side by side in tasks of the running event loop.
 
     Only who is in one gets here, so asyncio is loaded already: a sync program never loads it, which is a tenth of the
@@ -146,10 +197,11 @@ class Asyncio:
     blocking = False
     abandoned = False
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int | None = None) -> None:
         import asyncio
 
-        self._ended = asyncio.Event()
+        self.spent, self._ended = asyncio.Event(), asyncio.Event()
+        self._slots = nullcontext() if slots is None else asyncio.Semaphore(slots)
 
     async def call(self, sync: Callable[[], T], async_: Callable[[], Awaitable[T]] | None = None) -> T:
         if async_ is not None:
@@ -160,14 +212,17 @@ class Asyncio:
         iterator = iter(items)
 
         async def work() -> None:
-            while not self._ended.is_set() and (item := next(iterator, _END)) is not _END:
-                await fn(item)
+            while True:
+                async with self._slots:
+                    if (item := self._take(iterator)) is _END:
+                        return
+                    await fn(item)
 
         if workers == 1:
             return await work()
         import asyncio
 
-        tasks = {asyncio.create_task(self._caught(work)) for _ in range(workers)}
+        tasks = {asyncio.create_task(self.caught(work)) for _ in range(workers)}
         try:
             while tasks:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -180,7 +235,7 @@ class Asyncio:
                 await asyncio.wait(tasks)
         return None
 
-    async def _caught(self, work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+    async def caught(self, work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
         """Run `work` and return the exception that it raises.
 
         Not a `TaskGroup`: that passes over a hook's own `CancelledError`, as if the batch were done, and a task that
@@ -202,6 +257,3 @@ class Asyncio:
             async with asyncio.timeout(seconds):
                 await self._ended.wait()
             raise Ended
-
-    def end(self) -> None:
-        self._ended.set()
