@@ -107,8 +107,22 @@ def modules(imported):
     return set(fresh(f"import {imported}, sys; print(*sys.modules)").split())
 
 
-def test_importing_loads_little_more_than_it_stands_on():
-    more = modules("embed_core") - modules("numpy, pydantic.main")
+@pytest.mark.parametrize("imported", ["embed_core", "embed_core.errors", "embed_core.cli"])
+def test_a_name_that_is_not_used_loads_nothing(imported):
+    assert modules(imported).isdisjoint({"embed_core._public", "numpy", "pydantic", "sqlite3", "importlib.metadata"})
+
+
+def test_the_first_name_loads_little_more_than_it_stands_on():
+    more = modules("embed_core._public") - modules("numpy, pydantic.main")
     others = {name.partition(".")[0] for name in more} - sys.stdlib_module_names
     assert others <= {"embed_core", "numpy", "pydantic", "annotated_types", "typing_extensions"}
     assert len(more) < 200
+
+
+def test_public_names_are_found_however_they_are_asked_for():
+    asked = (
+        "import embed_core\nassert 'BaseEmbedding' in dir(embed_core)\nfrom embed_core import *\n"
+        "assert embed_core.BaseEmbedding is BaseEmbedding\nassert embed_core.kvstore.KVStore\n"
+        "assert not hasattr(embed_core, 'nothing')\nassert not hasattr(embed_core, '_nothing')"
+    )
+    fresh(asked)
