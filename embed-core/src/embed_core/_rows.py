@@ -62,10 +62,11 @@ class Rows(ABC):
 
     def decode(self, blobs: Mapping[bytes, bytes], dimension: int | None = None) -> dict[bytes, Any]:
         """Return the row, read-only, of each blob that is whole and its key's own; any other is left out."""
+        fits = {size: self.fits(size - _CRC, dimension) for size in set(map(len, blobs.values()))}
         return {
             key: self.unpack(blob, len(blob) - _CRC)
             for key, blob in blobs.items()
-            if self.fits(len(blob) - _CRC, dimension) and zlib.crc32(blob, zlib.crc32(key)) == _WHOLE
+            if fits[len(blob)] and zlib.crc32(blob, zlib.crc32(key)) == _WHOLE
         }
 
 
@@ -127,7 +128,7 @@ class Dense(Rows):
         return [row.tobytes() for row in np.ascontiguousarray(vectors, dtype=_FLOAT32)]
 
     def unpack(self, data: bytes, size: int) -> Vectors:
-        return np.frombuffer(data, dtype=_FLOAT32, count=size // _FLOAT)
+        return np.frombuffer(data, _FLOAT32, size // _FLOAT)
 
     def fits(self, size: int, dimension: int | None) -> bool:
         return size > 0 and (size % _FLOAT == 0 if dimension is None else size == dimension * _FLOAT)

@@ -74,8 +74,4 @@ def _missing(keys: Sequence[bytes], known: Mapping[bytes, Vectors]) -> dict[byte
 
 
 def _assemble(keys: Sequence[bytes], vectors: Mapping[bytes, Vectors]) -> Vectors:
-    first = vectors[keys[0]]
-    rows = np.empty((len(keys), len(first)), dtype=first.dtype)
-    for row, key in enumerate(keys):
-        rows[row] = vectors[key]
-    return rows
+    return np.concatenate([vectors[key] for key in keys]).reshape(len(keys), -1)
