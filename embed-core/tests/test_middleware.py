@@ -625,14 +625,13 @@ def test_joined_calls_at_once_get_what_they_would_get_alone(runner, error, batch
 
 def test_joined_tells_what_was_finished_before_the_call_was_ended():
     joined, there = Joined(cache_of(MemoryKVStore())), Blocking()
-    others, _ = joined.in_flight.claim(key_of("text", ["b"]), there)
+    call, others, _ = joined.in_flight.claim(key_of("text", ["b"]), there)
 
     def answer(request, number):
         if request.inputs == ["b"]:
             raise Ended
-        for pending in others.values():
-            pending.failed = True
-        joined.in_flight.settle(others, {})
+        call.failed = others
+        joined.in_flight.settle(call, others, {})
         return honest(request, number)
 
     request, io = Request("text", ["a", "b"], range(2), range(2)), QuickBlocking()

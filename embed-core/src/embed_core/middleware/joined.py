@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Pending:
-    """One input in flight.
+    """The inputs that one call has in flight.
 
     Attributes:
-        io: the runner of the call that embeds it.
-        loop: the event loop of that call; None for a thread.
-        vector: the result, or None where the call gave none.
-        failed: whether the call gave none because it failed, rather than because it was cancelled.
+        io: the runner of the call.
+        loop: the event loop of the call; None for a thread.
+        vectors: the results by key; an input that has none failed or was cancelled.
+        failed: the keys of the inputs that failed.
     """
 
     io: IO
     loop: AbstractEventLoop | None
-    vector: Future[Vectors | None] = field(default_factory=Future)
-    failed: bool = False
+    vectors: Future[Mapping[bytes, Vectors]] = field(default_factory=Future)
+    failed: Collection[bytes] = ()
 
     def may_be_awaited(self, loop: AbstractEventLoop | None) -> bool:
-        """Tell whether a caller in this loop, or in a thread, may wait for it.
+        """Tell whether a caller in this loop, or in a thread, may wait for them.
 
         A thread waits for no task, because it may hold up that task's own event loop. A task of a loop that has stopped
         may never go on, and a thread that an interrupted call has left behind may hang.
@@ -65,10 +65,10 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._of_threads) + len(self._of_tasks)
 
-    def claim(self, keys: Iterable[bytes], io: IO) -> tuple[dict[bytes, Pending], dict[bytes, Pending]]:
-        """Return the inputs that are now the caller's to embed, and those of other calls to wait for."""
+    def claim(self, keys: Iterable[bytes], io: IO) -> tuple[Pending, set[bytes], dict[bytes, Pending]]:
+        """Return the caller's call with the inputs that are now its to embed, and those of other calls to wait for."""
         loop = None if io.blocking else _running_loop()
-        mine: dict[bytes, Pending] = {}
+        call, mine = Pending(io, loop), set[bytes]()
         others: dict[bytes, Pending] = {}
         own = self._of_threads if loop is None else self._of_tasks
         with self._lock:
@@ -76,20 +76,20 @@ class InFlight:
                 there = (self._of_threads.get(key), self._of_tasks.get(key))
                 pending = next((one for one in there if one is not None and one.may_be_awaited(loop)), None)
                 if pending is None:
-                    mine[key] = own[key] = Pending(io, loop)
+                    mine.add(key)
+                    own[key] = call
                 else:
                     others[key] = pending
-        return mine, others
+        return call, mine, others
 
-    def settle(self, inputs: Mapping[bytes, Pending], vectors: Mapping[bytes, Vectors]) -> None:
-        """Give the waiting callers their vectors, or None where they must try themselves."""
+    def settle(self, call: Pending, keys: Iterable[bytes], vectors: Mapping[bytes, Vectors]) -> None:
+        """Give the waiting callers the vectors there are; they must try the others themselves."""
+        own = self._of_threads if call.loop is None else self._of_tasks
         with self._lock:
-            for key, pending in inputs.items():
-                own = self._of_threads if pending.loop is None else self._of_tasks
-                if own.get(key) is pending:
+            for key in keys:
+                if own.get(key) is call:
                     del own[key]
-        for key, pending in inputs.items():
-            pending.vector.set_result(vectors.get(key))
+        call.vectors.set_result(vectors)
 
 
 def _running_loop() -> AbstractEventLoop:
@@ -98,10 +98,10 @@ def _running_loop() -> AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-async def _vector(pending: Pending) -> Vectors | None:
+async def _vectors(pending: Pending) -> Mapping[bytes, Vectors]:
     import asyncio
 
-    return await asyncio.shield(asyncio.wrap_future(pending.vector))
+    return await asyncio.shield(asyncio.wrap_future(pending.vectors))
 
 
 _SENDING: ContextVar[bool] = ContextVar("embed_core_sending", default=False)
@@ -135,21 +135,21 @@ class Joined:
     async def _round(self, request: Request, next: Onward, io: IO) -> tuple[Result, Sequence[int]]:
         """Return the result of a request, and the rows that other calls embed; a cancelled call gives none."""
         keys, result = self.cache.keys_of(request), Result(len(request.inputs))
-        mine, others = self.in_flight.claim(dict.fromkeys(keys), io)
+        call, mine, others = self.in_flight.claim(dict.fromkeys(keys), io)
         outside = _SENDING.set(True)
         try:
             if mine:
                 await self._embed(request, keys, mine, result, next, io)
         finally:
             _SENDING.reset(outside)
-            self._settle(keys, mine, result)
+            self._settle(call, keys, mine, result)
         for key, one in others.items():
-            vector = await io.call(one.vector.result, partial(_vector, one))
+            vector = (await io.call(one.vectors.result, partial(_vectors, one))).get(key)
             if vector is not None:
                 same = [row for row, other in enumerate(keys) if other == key]
                 result.place(same, Result.of(np.stack([vector] * len(same))))
         joined = [row for row, key in enumerate(keys) if key in others]
-        alone = [row for row in joined if others[keys[row]].failed]
+        alone = [row for row in joined if keys[row] in others[keys[row]].failed]
         if alone:  # not another round: where nobody succeeds, the last caller would wait for all others to fail
             result.place(alone, await next(request.pick(alone)))
         return result, [row for row in joined if row not in alone]
@@ -158,7 +158,7 @@ class Joined:
         self,
         request: Request,
         keys: Sequence[bytes],
-        mine: Mapping[bytes, Pending],
+        mine: Collection[bytes],
         result: Result,
         next: Onward,
         io: IO,
@@ -174,10 +174,8 @@ class Joined:
         elif rest:
             result.place(rest, await next(request.pick(rest)))
 
-    def _settle(self, keys: Sequence[bytes], mine: Mapping[bytes, Pending], result: Result) -> None:
+    def _settle(self, call: Pending, keys: Sequence[bytes], mine: Collection[bytes], result: Result) -> None:
         copy, done = result.vectors.copy(), result.done  # the caller may change its own array at once
-        for row, key in enumerate(keys):
-            if key in mine:
-                mine[key].failed = row in result.failed
+        call.failed = {keys[row] for row in result.failed}
         vectors = {key: copy[row] for row, key in enumerate(keys) if key in mine and done[row]}
-        self.in_flight.settle(mine, vectors)
+        self.in_flight.settle(call, mine, vectors)
