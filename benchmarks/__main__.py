@@ -17,7 +17,10 @@ _PACKAGES = (
     "llama-index-core",
     "langchain-core",
     "sentence-transformers",
+    "transformers",
     "torch",
+    "openvino",
+    "fastembed",
     "openai",
 )
 

@@ -14,6 +14,8 @@ from multiprocessing import get_context
 from statistics import median
 from typing import TypeAlias, TypeVar
 
+from benchmarks._processor import describe, processor
+
 T = TypeVar("T")
 
 ROUNDS = 7
@@ -91,13 +93,38 @@ def in_fresh_process(call: Callable[..., T], *args: object) -> T:
         return fresh.submit(call, *args).result()
 
 
+class Apart:
+    """A process of its own that makes something once, and calls functions with it."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self._make = make
+        self._process = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        """Return what a module's function of the thing returns."""
+        return self._process.submit(_call, self._make, function, *args).result()
+
+    def close(self) -> None:
+        self._process.shutdown()
+
+
+_made: list[object] = []
+
+
+def _call(make: Callable[[], object], function: Callable[..., T], *args: object) -> T:
+    if not _made:
+        _made.append(make())
+    return function(_made[0], *args)
+
+
 def _sampler(variant: Variant, seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
     variant.run()  # the first run makes what later ones find
-    repeats = max(1, round(seconds / max(_timed(variant.run, 1, clock), 1e-7)))
-    return lambda: _timed(variant.run, repeats, clock) / repeats / variant.items
+    repeats = max(1, round(seconds / max(timed(variant.run, 1, clock), 1e-7)))
+    return lambda: timed(variant.run, repeats, clock) / repeats / variant.items
 
 
-def _timed(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+def timed(run: Callable[[], object], repeats: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return the seconds of some runs, with the garbage collector off."""
     gc.collect()
     gc.disable()
     try:
@@ -143,11 +170,11 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def machine(packages: Sequence[str]) -> str:
-    """Return what the figures depend on: cores, Python and the versions of what was measured."""
+    """Return what the figures depend on: the processor, Python and the versions of what was measured."""
     versions = ", ".join(f"{name} {_version(name)}" for name in packages)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{cores} cores, {platform.machine()}, {platform.system()}, "
+        f"{cores} cores of {describe(processor())}, {platform.machine()}, {platform.system()}, "
         f"{platform.python_implementation()} {platform.python_version()}; {versions}"
     )
 

@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks._harness import Target, Variant, in_fresh_process, interleave, ratio, show, take_turns
+from benchmarks._agreement import agreement, overlap
+from benchmarks._harness import Apart, Target, Variant, in_fresh_process, interleave, ratio, show, take_turns
+from benchmarks._processor import describe, kind, multiplies_bfloat16, processor
+from benchmarks._texts import lengths_told, real_texts
 
 
 def test_every_variant_runs_once_a_round_and_each_begins_in_turn():
@@ -34,6 +38,70 @@ def test_a_target_is_met_only_by_a_figure_within_its_limit(measured, met):
 
 def test_a_fresh_process_is_another_one():
     assert in_fresh_process(os.getpid) != os.getpid()
+
+
+def test_a_process_apart_makes_its_thing_once():
+    process = Apart(list)
+    try:
+        process.call(list.append, "something")
+        assert process.call(len) == 1
+    finally:
+        process.close()
+
+
+@pytest.mark.parametrize(("dtype", "error", "agrees"), [("float32", 1e-6, True), ("float32", 1e-4, False)])
+def test_vectors_of_float32_agree_to_the_fifth_decimal(dtype, error, agrees):
+    assert agreement(VECTORS + np.float32(error), VECTORS, dtype)[0] is agrees
+
+
+@pytest.mark.parametrize(("error", "agrees"), [(1e-4, True), (0.1, False)])
+def test_vectors_of_bfloat16_agree_by_their_direction(error, agrees):
+    noise = np.random.default_rng(1).standard_normal(VECTORS.shape).astype(np.float32)
+    assert agreement(2 * VECTORS + error * noise, VECTORS, "bfloat16")[0] is agrees
+
+
+def test_overlap_counts_the_neighbours_that_both_find_and_no_text_as_its_own():
+    expected, moved = (np.radians([0, 10, third, 90, 95]) for third in (25, 80))
+    expected, moved = (np.stack([np.cos(angles), np.sin(angles)], axis=1) for angles in (expected, moved))
+    assert overlap(expected, expected, nearest=1) == 1
+    assert overlap(moved, expected, nearest=1) == pytest.approx(4 / 5)
+
+
+VECTORS = np.random.default_rng(0).standard_normal((50, 16)).astype(np.float32)
+INTEL = "vendor_id : GenuineIntel\nflags : avx2 avx512f avx512_bf16 amx_bf16\n\nvendor_id : second core\n"
+ZEN_5 = "vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel name\t: AMD EPYC\nflags\t: avx2 avx512f avx512_bf16\n"
+
+
+@pytest.mark.parametrize(
+    ("described", "expected", "able"),
+    [
+        (INTEL, "Intel AMX", True),
+        (ZEN_5, "AMD Zen 5", True),
+        (ZEN_5.replace("26", "25"), "", True),
+        (ZEN_5.replace("avx512_bf16", ""), "", False),
+        ("", "", False),
+    ],
+)
+def test_promises_are_chosen_by_what_the_processor_can_do(described, expected, able):
+    assert (kind(processor(described)), multiplies_bfloat16(processor(described))) == (expected, able)
+
+
+def test_a_processor_is_told_with_its_fast_types():
+    assert describe(processor(ZEN_5)) == "AMD EPYC (family 26 model None; avx2, avx512f, avx512_bf16)"
+
+
+def test_the_texts_are_distinct_and_have_a_long_tail():
+    texts = real_texts(1000)
+    characters = np.array([len(text) for text in texts])
+    assert len(set(texts)) == 1000
+    assert "for" in texts or "if" in texts
+    assert np.median(characters) < np.mean(characters) < np.percentile(characters, 90) < characters.max() / 3
+
+
+def test_lengths_are_told_with_those_at_the_limit():
+    told = lengths_told([3] * 19 + [256], 256)
+    assert "20 texts, 313 tokens" in told
+    assert "19 of a single word piece, 1 at the limit of 256" in told
 
 
 def test_a_table_shows_the_fastest_first_with_ratios(capsys):
