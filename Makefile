@@ -87,8 +87,8 @@ $(VENV)-bench/.installed: ASK = $(TORCH) $(WHEEL) dist/embeddings_*.whl --group 
 JUDGEMENTS := cherche==2.2.1
 DATA := .quality
 
-quality: install $(DATA)/.installed ## Search public collections with our vectors and sentence-transformers' own: equal figures; EMBED_IR_DATA=FOLDER for more
-	$(BIN)/python -m benchmarks.quality $(DATA)/cherche/data/semanlink
+quality: $(VENV)-bench/.installed $(DATA)/.installed ## Search public collections with our vectors and sentence-transformers' own: equal figures; EMBED_IR_DATA=FOLDER for more
+	$(VENV)-bench/bin/python -m benchmarks.quality $(DATA)/cherche/data/semanlink
 
 $(DATA)/.installed: | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps --target $(DATA) $(JUDGEMENTS)
