@@ -122,7 +122,7 @@ def _command(environment: Mapping[str, str], code: str, *arguments: str) -> Ran:
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment
     )
-    with process.stderr as stream:  # type: ignore[union-attr]
+    with process.stderr as stream:
         told = stream.read()
     _, status, usage = os.wait4(process.pid, 0)
     elapsed = time.perf_counter() - began

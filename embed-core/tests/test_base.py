@@ -129,13 +129,13 @@ def test_a_missing_value_is_to_be_left_out_and_not_made_a_text(missing):
         MockEmbedding().embed_texts(["words", missing])
 
 
-@pytest.mark.parametrize("method", ["embed_texts", "get_text_embedding_batch"])
+@pytest.mark.parametrize("method", ["embed_texts", "get_text_embedding_batch", "stream_texts"])
 def test_a_table_is_refused_where_a_column_belongs(method):
     class DataFrame(dict):
         columns = ("id", "text")
 
     with pytest.raises(InvalidInputError, match=r"got a table, a `DataFrame`; pass one column of it"):
-        getattr(MockEmbedding(), method)(DataFrame(id=[1], text=["words"]))
+        next(iter(getattr(MockEmbedding(), method)(DataFrame(id=[1], text=["words"]))))
 
 
 def test_fields_are_given_by_name():

@@ -38,8 +38,11 @@ def several(kind: Kind, inputs: Iterable[Any]) -> Iterator[Any]:
     """Return an iterator over inputs.
 
     Raises:
-        InvalidInputError: `inputs` is a single input.
+        InvalidInputError: `inputs` is a single input, or a table, which would iterate over the names of its columns.
     """
+    if hasattr(inputs, "columns"):
+        msg = f"got a table, a `{type(inputs).__name__}`; pass one column of it, as in `table['text']`"
+        raise InvalidInputError(msg)
     if _is_one(kind, inputs):
         raise _not_several(kind, inputs)
     try:

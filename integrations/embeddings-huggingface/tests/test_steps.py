@@ -89,6 +89,19 @@ def test_single_texts_that_wait_share_a_pass() -> None:
     assert engine.passes == [[7], [5, 4, 3]]
 
 
+def test_texts_that_share_a_pass_are_of_similar_length_and_within_the_budget_of_each() -> None:
+    engine = Watched(budget=30)
+    steps, (began, go_on) = Steps(engine), held(engine)
+    first = begin(steps, [7])
+    assert began.wait(60)
+    waiting = [begin(steps, [length]) for length in (10, 2, 11, 3, 9, 2)]
+    waiting.append(begin(steps, [8], budget=8))
+    go_on.set()
+    for future in (first, *waiting):
+        future.result()
+    assert engine.passes == [[7], [11, 10], [3, 2, 2], [9], [8]]
+
+
 def test_a_single_text_does_not_wait_for_all_of_a_long_call() -> None:
     engine = Watched(budget=10)
     steps, (began, go_on) = Steps(engine), held(engine)

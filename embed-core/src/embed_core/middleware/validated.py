@@ -18,14 +18,7 @@ _SHOWN = 10
 
 
 def collect(kind: Kind, inputs: Iterable[Any]) -> list[Any]:
-    """Return the inputs of a batch method as a list; see `several`.
-
-    Raises:
-        InvalidInputError: `inputs` is a table, which would iterate over the names of its columns.
-    """
-    if hasattr(inputs, "columns"):
-        msg = f"got a table, a `{type(inputs).__name__}`; pass one column of it, as in `table['text']`"
-        raise InvalidInputError(msg)
+    """Return the inputs of a batch method as a list; see `several`."""
     return list(several(kind, inputs))
 
 

@@ -35,7 +35,8 @@ class APIEmbedding(Connected):
         api_key: by default from the environment; never part of a saved configuration.
         api_base: the server's address, by default from the environment, else the provider's own.
         timeout: seconds without a sign of life from the server, after which an attempt is given up.
-        attempt_timeout: seconds after which an attempt is given up, however lively the server is; None for no limit.
+        attempt_timeout: seconds after which an attempt is given up, also while its body arrives; None for no limit. For
+            a sync caller httpx measures `timeout` alone until the headers are whole.
         default_headers: sent with every request; taken for secrets, so not part of a saved configuration.
         http_client: an HTTP client of your own, which you close; or a function that makes one for the model.
         async_http_client: an async HTTP client of your own, for the one event loop it belongs to; or a function that

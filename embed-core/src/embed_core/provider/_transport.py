@@ -30,7 +30,8 @@ class Transport(ABC):
 
     Attributes:
         clients: the library's clients.
-        attempt_timeout: most seconds for one request, however lively the server is; None for no limit.
+        attempt_timeout: most seconds for one request, also while its body arrives; None for no limit. Of a sync caller
+            httpx measures `timeout` alone until the headers are whole.
     """
 
     clients: ClientPool

@@ -151,11 +151,11 @@ class Steps:
         count = min(len(call.waiting), max(1, budget // longest))
         for _ in range(count):
             yield call, call.waiting.pop()
-        for other in self._calls:
+        for other in sorted(self._calls, key=lambda other: abs(other.longest() - longest)):  # to be padded little
             if (count + 1) * longest > budget:
                 break
             longer, more = max(longest, other.longest()), count + len(other.waiting)
-            if more * longer <= budget and not other.future.cancelled():
+            if more * longer <= min(budget, other.budget) and not other.future.cancelled():
                 longest, count = longer, more
                 yield from ((other, at) for at in reversed(other.waiting))
                 other.waiting = []
