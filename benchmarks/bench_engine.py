@@ -110,10 +110,9 @@ def _events() -> Sequence[Target]:
     def before(step: Middleware, onward: Next) -> Next:
         return lambda request: step(request, onward, io)
 
-    telling: Next = provider
-    for step in reversed(Ours()._ready().middleware):  # the steps as the engine makes them
-        if isinstance(step, Instrumented | Traced):
-            telling = before(step, telling)
+    model = Ours()
+    instrumented = Instrumented(model.model_name, model._origin, tuple)
+    telling = before(Traced(model.model_name, tuple, tuple), before(instrumented, provider))
     silent, told = "a provider call", "the same with events and spans, nobody listening"
     samples = interleave(
         [Variant(silent, lambda: drive(provider(request))), Variant(told, lambda: drive(_awaiting(telling, request)))],
