@@ -77,7 +77,8 @@ def masked(text: str, known: Collection[str] = ()) -> str:
 
 def quoted(text: str, known: Collection[str] = ()) -> str:
     """Return a text to be shown without known secrets, and without those in the addresses that it quotes."""
-    return masked(_REST_OF_URL.sub(lambda found: _without_keys(found[0]), text), known)
+    shown = masked(_REST_OF_URL.sub(lambda found: _without_keys(found[0]), text), known)
+    return text if shown == text else shown  # the very text, so that it is seen to hold none
 
 
 def scrubbed(
