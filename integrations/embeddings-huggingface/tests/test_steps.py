@@ -146,6 +146,23 @@ def test_an_error_reaches_the_caller_of_its_text_alone() -> None:
     assert begin(steps, [1], 5).result().tolist() == expected([1], 5)
 
 
+def test_passes_of_one_call_that_fail_at_the_same_time_are_one_error() -> None:
+    engine = Watched(streams=2, budget=10)
+    both = threading.Barrier(2, timeout=60)
+
+    def fail(rows: Sequence[Row]) -> None:
+        both.wait()
+        raise ValueError("both")
+
+    engine.hold = fail
+    steps = Steps(engine)
+    for _ in range(50):
+        with pytest.raises(ValueError, match="both"):
+            begin(steps, [10, 10]).result()
+    engine.hold = lambda rows: None
+    assert begin(steps, [1], 5).result().tolist() == expected([1], 5)
+
+
 def test_a_pass_out_of_memory_is_halved_and_later_passes_are_no_larger() -> None:
     engine = Watched(budget=80)
 

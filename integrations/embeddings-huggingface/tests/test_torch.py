@@ -118,7 +118,7 @@ def test_a_thread_that_enters_has_one_core_and_others_keep_theirs(sentence: Call
     def count() -> None:
         counts.append(torch.get_num_threads())
 
-    for job in (lambda: (engine.enter(), count()), count):
+    for job in (lambda: (engine.enter(), engine.enter(), count()), count):
         thread = Thread(target=job)
         thread.start()
         thread.join()

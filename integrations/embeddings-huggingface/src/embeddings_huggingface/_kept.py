@@ -34,9 +34,9 @@ def load(source: Source, options: Options) -> OpenVinoEncoder | None:
         if facts["sizes"] != _sizes(folder):
             return None
         return encoder_of(facts, folder / _MODEL, Tokenizer.from_file(str(folder / _TOKENIZER)), folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return None
-    except RuntimeError as error:  # of OpenVINO, for a damaged file
+    except Exception as error:  # the libraries raise errors of any kind for a damaged file
         _log.debug("the converted model in `%s` cannot be loaded and is made again: %s", folder, error)
         return None
 

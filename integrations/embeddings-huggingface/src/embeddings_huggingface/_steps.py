@@ -84,12 +84,29 @@ class _Call:
         """Return the tokens of the longest text that waits, which take at least one place."""
         return max(1, len(self.rows[self.waiting[-1]])) if self.waiting else 1
 
-    def settle(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            try:
-                self.future.set_result(self.finish(self.vectors))
-            except Exception as error:  # raised again where the caller waits
-                self.future.set_exception(error)
+    def put(self, at: int, vector: NDArray[np.float32]) -> bool:
+        """Place a vector; tell whether it was the last one."""
+        if self.vectors is None:
+            self.vectors = np.empty((len(self.rows), len(vector)), np.float32)
+        self.vectors[at] = vector
+        self.open -= 1
+        return self.open == 0
+
+    def give_up(self) -> bool:
+        """Take the texts out of the queue; tell whether the caller waits for them."""
+        self.waiting, open_, self.open = [], self.open, 0
+        return open_ > 0
+
+    def settle(self, failed: Exception | None = None) -> None:
+        """Give the caller its result, or the error; called once."""
+        if not self.future.set_running_or_notify_cancel():
+            return None
+        if failed is not None:
+            return self.future.set_exception(failed)
+        try:
+            self.future.set_result(self.finish(self.vectors))
+        except Exception as error:  # raised again where the caller waits
+            self.future.set_exception(error)
 
 
 _Step: TypeAlias = "list[tuple[_Call, int]]"
@@ -170,7 +187,7 @@ class Steps:
             self._failed(step, error)
             return
         with self._lock:
-            finished = {call for (call, at), vector in zip(step, vectors, strict=True) if _put(call, at, vector)}
+            finished = {call for (call, at), vector in zip(step, vectors, strict=True) if call.put(at, vector)}
         for call in finished:
             call.settle()
 
@@ -191,9 +208,9 @@ class Steps:
             parts = [[one for one in step if one[0] is call] for call in calls]
         else:
             with self._lock:
-                calls[0].waiting = []
-            if not calls[0].future.done() and calls[0].future.set_running_or_notify_cancel():
-                calls[0].future.set_exception(error)
+                waited_for = calls[0].give_up()
+            if waited_for:  # and no other pass of the call has failed before
+                calls[0].settle(error)
             return
         for part in parts:
             self._do(part)
@@ -202,12 +219,3 @@ class Steps:
 def _length(place: tuple[_Call, int]) -> int:
     call, at = place
     return len(call.rows[at])
-
-
-def _put(call: _Call, at: int, vector: NDArray[np.float32]) -> bool:
-    """Place a vector; tell whether it was the last one of its call."""
-    if call.vectors is None:
-        call.vectors = np.empty((len(call.rows), len(vector)), np.float32)
-    call.vectors[at] = vector
-    call.open -= 1
-    return call.open == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
-from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
+from embed_core.forks import Lock
 from numpy.typing import NDArray
 
 from embeddings_huggingface._packed import PackedTransformer
@@ -47,6 +48,7 @@ class TorchEngine:
         self.budget = _BUDGETS.get(kind, _BUDGETS["cpu"])
         self._first = first_position(parts.module)
         self._transformer: PackedTransformer | None = None
+        self._entered = threading.local()
         try:
             self._remove_padding(parts.transformer)
         except Exception as error:  # a model of any kind; with padding each of them works
@@ -64,11 +66,12 @@ class TorchEngine:
         """
         import torch
 
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" and not hasattr(self._entered, "yes"):
+            self._entered.yes = True
             with _entering:
                 before = torch.get_num_threads()
                 torch.set_num_threads(1)
-                other = Thread(target=torch.set_num_threads, args=(before,))
+                other = threading.Thread(target=torch.set_num_threads, args=(before,))
                 other.start()
                 other.join()
 
