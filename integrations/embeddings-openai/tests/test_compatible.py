@@ -348,7 +348,7 @@ def test_a_limit_on_bytes_is_learned_from_what_was_refused_however_often(
     assert len(server.requests) < 20 * 5  # each of the batches in flight is refused before the first refusal is known
     del server.requests[:]
     embed(model, [text + "y" for text in texts])
-    assert len(server.requests) < 20 * 2
+    assert len(server.requests) <= 20 * 2  # a refused size is halved, so half of the limit at worst
 
 
 def test_a_limit_on_bytes_that_turns_out_too_small_grows(
