@@ -331,6 +331,17 @@ class OneList(OneBuffer):
     _buffer: ClassVar[Any] = [0.0, 0.0]
 
 
+class Clients(list):
+    """A list of an SDK, which holds its client."""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle '_thread.lock' object")
+
+
+class OneClients(OneBuffer):
+    _buffer: ClassVar[Any] = Clients([0.0, 0.0])
+
+
 class OneBufferSparse(OneBuffer):
     def _single(self, one):
         return np.arange(2), super()._single(one)
@@ -338,7 +349,7 @@ class OneBufferSparse(OneBuffer):
 
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("kind", ["text", "query"])
-@pytest.mark.parametrize("hooks", [OneBuffer, OneBufferAsync, OneList])
+@pytest.mark.parametrize("hooks", [OneBuffer, OneBufferAsync, OneList, OneClients])
 def test_single_hooks_may_use_one_buffer_again(hooks, kind, colour):
     class Model(hooks, BaseEmbedding):
         pass

@@ -49,7 +49,7 @@ def _as_store(value: Any) -> Any:
 
 def own(vector: Any) -> Any:
     """Return a copy of a single hook's vector, as the hook may use its array again for the next input."""
-    return list(vector) if type(vector) is list else deepcopy(vector)
+    return list(vector) if isinstance(vector, list) else deepcopy(vector)  # an SDK's list may refuse to be copied
 
 
 def default_hook(fn: F) -> F:
