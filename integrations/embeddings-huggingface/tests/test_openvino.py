@@ -185,6 +185,16 @@ def test_sparse_models_run_on_torch(tiny_splade: Path) -> None:
         SparseEncoderEmbedding(tiny_splade, device="cpu", backend="openvino").get_text_embedding("bread")
 
 
+def test_arguments_that_are_no_plain_values_leave_nothing_behind(
+    tiny_bert: Path, copy_with: Callable[..., Path], home: Path
+) -> None:
+    folder = copy_with(tiny_bert)
+    model = on("auto", folder, model_kwargs={"subfolder": Path()})
+    assert model.embed_texts(["bread"]).shape == (1, 32)
+    assert not runs_on_openvino(model)
+    assert not (home / "cache" / "openvino").exists()
+
+
 def test_a_missing_package_is_named(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert len(on("auto", tiny).embed_texts(["bread"])) == 1

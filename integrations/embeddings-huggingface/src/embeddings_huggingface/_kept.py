@@ -28,8 +28,8 @@ def load(source: Source, options: Options) -> OpenVinoEncoder | None:
     """Return the encoder of a model that was converted before; None where it was not, or was damaged since."""
     from tokenizers import Tokenizer
 
-    folder = _folder(source, options)
     try:
+        folder = _folder(source, options)
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         if facts["sizes"] != _sizes(folder):
             return None
@@ -37,7 +37,7 @@ def load(source: Source, options: Options) -> OpenVinoEncoder | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # the libraries raise errors of any kind for a damaged file
-        _log.debug("the converted model in `%s` cannot be loaded and is made again: %s", folder, error)
+        _log.debug("no converted model of `%s` can be loaded: %s", source.name, error)
         return None
 
 
@@ -67,6 +67,8 @@ def refusal(source: Source, options: Options) -> str | None:
         return (_folder(source, options) / _REFUSED).read_text(encoding="utf-8")
     except OSError:
         return None
+    except TypeError:  # a folder named by the object's address would be another one in each process
+        return "an argument for its loaders is no plain value, so a converted model could not be found again"
 
 
 def refuse(source: Source, options: Options, why: str) -> None:
@@ -80,12 +82,16 @@ def refuse(source: Source, options: Options, why: str) -> None:
 
 
 def _folder(source: Source, options: Options) -> Path:
-    """Return the folder of a converted model, named by all that decides it."""
+    """Return the folder of a converted model, named by all that decides it.
+
+    Raises:
+        TypeError: an argument for the loaders is no plain value.
+    """
     versions = [_version(name) for name in _DECIDING]
     loaded = [options.dtype, options.pooling, options.raw, options.trust_remote_code]
     bags = [options.model_kwargs, options.processor_kwargs, options.config_kwargs]
     deciding = [_FORMAT, versions, source.identity(), source.elsewhere, source.is_sentence_transformer, loaded, bags]
-    key = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=repr).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
     return user_folder("cache") / "openvino" / key[:32]
 
 
